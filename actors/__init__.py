@@ -1,0 +1,1 @@
+"""Thin Ray actors around the state classes of the domain."""

@@ -1,0 +1,1 @@
+"""Reference engine, statistics and reports over recorded candles."""

@@ -1,0 +1,1 @@
+"""Metric table and monitoring configuration; imports nothing of the other packages."""

@@ -1,0 +1,1 @@
+"""Ray Serve: HTTP API, WebSocket and dashboard."""

@@ -1,0 +1,1 @@
+"""The domain: candles, strategies, books, venues and storage. Nothing here imports Ray."""
