@@ -1,0 +1,1 @@
+"""Scalar feature recurrences, one closed candle at a time."""

@@ -1,0 +1,1 @@
+"""Strategy definitions: parameters, features wanted, and a stateless rule."""
