@@ -1,0 +1,18 @@
+"""Fixtures and session plugins shared by all tests."""
+
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester", "tests.plugins.covers", "tests.plugins.leftovers"]
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of real market data beside the checkout; without it the test is skipped."""
+    folder = REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"NO REAL DATA: {folder} is absent, so nothing here was tested against a real market")
+    return folder
