@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["pytester", "tests.plugins.covers", "tests.plugins.leftovers"]
+pytest_plugins = ["pytester", "tests.plugins.covers", "tests.plugins.leftovers", "tests.plugins.postgres"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -1,0 +1,61 @@
+"""A real Postgres for tests: one bundled server a session, and a fresh migrated database for each test that asks.
+
+Fixtures: ``postgres`` (BundledPostgres, session), ``empty_database`` (DatabaseTarget without tables), ``database``
+(DatabaseTarget, migrated, origin simulator). Databases are made before and dropped after each test.
+"""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from trading.storage.database import connect
+from trading.storage.migrate import migrate
+from trading.storage.postgres import BundledPostgres
+from trading.storage.settings import DatabaseTarget
+
+TEMPLATE = "manta_template"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BundledPostgres]:
+    """A server on a socket only, with a migrated template database."""
+    server = BundledPostgres(tmp_path_factory.mktemp("postgres") / "data")
+
+    async def begin() -> None:
+        target = await server.start()
+        await _administer(target, f"create database {TEMPLATE}")
+        await migrate(target.with_database(TEMPLATE), "simulator")
+
+    asyncio.run(begin())
+    yield server
+    asyncio.run(server.stop())
+
+
+@pytest.fixture
+async def database(postgres: BundledPostgres) -> AsyncIterator[DatabaseTarget]:
+    """A migrated database of this test's own."""
+    async for target in _fresh(postgres, f"template {TEMPLATE}"):
+        yield target
+
+
+@pytest.fixture
+async def empty_database(postgres: BundledPostgres) -> AsyncIterator[DatabaseTarget]:
+    """A database of this test's own without any table."""
+    async for target in _fresh(postgres, "template template0"):
+        yield target
+
+
+async def _fresh(server: BundledPostgres, how: str) -> AsyncIterator[DatabaseTarget]:
+    name = f"test_{next(_numbers)}"
+    await _administer(server.target, f"create database {name} {how}")
+    yield server.target.with_database(name)
+    await _administer(server.target, f"drop database {name} with (force)")
+
+
+async def _administer(target: DatabaseTarget, statement: str) -> None:
+    connection = await connect(target, application_name="manta test")
+    await connection.execute(statement)
+    await connection.close()
