@@ -68,7 +68,7 @@ class _Run:
     """One instance on one lane."""
 
     __slots__ = (
-        "confidence", "instance_id", "live_from_ms", "names", "need", "params", "prev", "row", "rule", "spot", "tracks",
+        "confidence", "instance_id", "live_from_ms", "names", "need", "now", "params", "row", "rule", "spot", "tracks",
         "unknown",
     )  # fmt: skip
 
@@ -85,19 +85,19 @@ class _Run:
         self.tracks = tuple(lane.track(feature) for feature in strategy.features.values())
         self.row: Any = strategy.row
         self.unknown = strategy.row(*(nan for _ in strategy.row._fields))
-        self.prev = self.unknown
+        self.now = self.unknown
         lane.history = max(lane.history, strategy.history)
 
     def see(self, close: float) -> Any:
-        """The row of the candle just closed; returns the row before it too."""
-        prev = self.prev
-        self.prev = self.row(close, *(nan if track.value is None else track.value for track in self.tracks))
+        """Make the row of the candle just closed; returns the row before it."""
+        prev = self.now
+        self.now = self.row(close, *(nan if track.value is None else track.value for track in self.tracks))
         return prev
 
     def signal(self, candle: Candle, have: int, status: str, prev: Any) -> Signal:
         target, confidence = _HOLD, 0.0
         if status == _READY:
-            now = self.prev
+            now = self.now
             code = self.rule(now, prev, self.params)
             if code != HOLD:
                 confidence = 1.0
@@ -134,12 +134,14 @@ class _Lane:
         self.have = 0
         self.hole = False
         self.tracks: dict[Feature, FeatureTrack] = {}
-        self.shown: list[tuple[str, FeatureTrack]] = []
+        self.shown: list[tuple[str, FeatureTrack, dict[str, int | float]]] = []
         self.runs: list[_Run] = []
 
     def track(self, feature: Feature) -> FeatureTrack:
         self.history = max(self.history, feature.history)
-        return self.tracks.setdefault(feature, FeatureTrack(feature))
+        if feature not in self.tracks:
+            self.tracks[feature] = FeatureTrack(feature)
+        return self.tracks[feature]
 
     def forget(self, *, hole: bool) -> None:
         self.hole = hole
@@ -147,7 +149,7 @@ class _Lane:
         for track in self.tracks.values():
             track.reset()
         for run in self.runs:
-            run.prev = run.unknown
+            run.now = run.unknown
 
     def step(self, candle: Candle) -> None:
         """Update the features; an incomplete candle makes them start over instead."""
@@ -158,6 +160,13 @@ class _Lane:
         self.have += 1
         for track in self.tracks.values():
             track.update(candle)
+
+    def see(self, candle: Candle) -> list[Any]:
+        """After ``step``: make every run's row; returns the rows before."""
+        if not candle.complete:
+            return [run.unknown for run in self.runs]
+        close = candle.close / UNIT
+        return [run.see(close) for run in self.runs]
 
     def status(self, run: _Run) -> str:
         if self.have >= run.need:
@@ -187,7 +196,7 @@ class BrainState:
             for market in self._lanes:
                 for interval in spec.intervals:
                     lane = self._lane(market, interval)
-                    lane.shown.append((spec.name, lane.track(feature)))
+                    lane.shown.append((spec.name, lane.track(feature), feature.params_dict()))
         for instance in instances:
             for market in instance.markets:
                 for interval in instance.intervals if market in self._lanes else ():
@@ -209,21 +218,19 @@ class BrainState:
     def seed(self, market: str, interval: str, candles: Iterable[Candle], holes: Iterable[Hole] = ()) -> None:
         """Warm one lane up, from nothing and silently, with candles in order that were handled before.
 
-        ``holes`` are the missing minutes among 1m candles; derived candles say themselves that they are incomplete.
+        ``holes`` are the missing minutes of the market that are not healed yet, for every lane: a derived candle none
+        of whose minutes is present is not there to say that it is incomplete.
         """
         lane = self._lanes[market][interval]
         lane.forget(hole=False)
         missing = sorted(
             (hole for hole in holes if hole.reason == _MISSING), key=lambda hole: hole.from_ms, reverse=True
         )
-        last: Candle | None = None
         for candle in candles:
             while missing and missing[-1].from_ms < candle.close_time_ms:
                 self._break(lane, missing.pop())
-            self._quiet(lane, last)
             lane.step(candle)
-            last = candle
-        self._quiet(lane, last)
+            lane.see(candle)
         for hole in reversed(missing):
             self._break(lane, hole)
         lane.closed_ms = max(lane.closed_ms, self._positions.get(market, 0))
@@ -257,7 +264,7 @@ class BrainState:
         for market, lanes in self._lanes.items():
             for interval, lane in lanes.items():
                 require((lane.market, lane.interval) == (market, interval), market, interval)
-                for track in chain(lane.tracks.values(), (shown for _, shown in lane.shown)):
+                for track in chain(lane.tracks.values(), (shown for _, shown, _ in lane.shown)):
                     track.validate()
                     require(track is lane.tracks[track.feature], market, interval, track.feature)
                     require(track.have == min(lane.have, track.need), market, interval, track.feature)
@@ -276,14 +283,15 @@ class BrainState:
         if candle.interval == "1m":
             if close_ms <= position_ms:
                 return out
-            self._positions[market] = close_ms
+            self._positions[market] = position_ms = close_ms
             out.append(candle)
         lane = self._lanes[market].get(candle.interval)
         # A revised candle closes before the position, also where its first version had no minute and was never told.
         if lane is None or close_ms <= lane.closed_ms or close_ms < position_ms:
             return out
+        self._positions[market] = close_ms
         lane.step(candle)
-        for name, track in lane.shown:
+        for name, track, params in lane.shown:
             out.append(
                 FeatureValue(
                     market,
@@ -292,24 +300,17 @@ class BrainState:
                     candle.open_time_ms,
                     close_ms,
                     track.value,
-                    track.feature.params_dict(),
+                    params,
                     track.have,
                     track.need,
                 )
             )
-        close = candle.close / UNIT
-        for run in lane.runs:
-            prev = run.see(close) if candle.complete else run.unknown
+        for run, prev in zip(lane.runs, lane.see(candle), strict=True):
             if close_ms > run.live_from_ms:
                 out.append(run.signal(candle, lane.have, lane.status(run), prev))
         return out
 
     def _break(self, lane: _Lane, hole: Hole) -> None:
-        if hole.to_ms <= self._positions.get(lane.market, 0):
+        # What begins at the position is still waited for.
+        if hole.from_ms < self._positions.get(lane.market, 0):
             lane.forget(hole=True)
-
-    @staticmethod
-    def _quiet(lane: _Lane, candle: Candle | None) -> None:
-        if candle is not None and candle.complete:
-            for run in lane.runs:
-                run.see(candle.close / UNIT)

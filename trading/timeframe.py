@@ -105,8 +105,8 @@ class TimeframeState:
     Guarantees: each 1m candle and each derived candle comes out once, derived ones right after the minute that closed
     them, by close time, then width. Repeats of what was told are ignored. What one call returns belongs together: a
     batch must not be cut inside it. Nothing here is durable: after a restart give the committed ``position_ms``, then
-    ``seed``, then tell every minute from ``position_ms`` again. A ``Heal`` without contents for minutes before the position
-    asks for them to be folded anew: so heals are made good that were recorded while nobody listened.
+    ``seed``, then tell every minute from ``position_ms`` again. A ``Heal`` without contents for minutes before the
+    position asks for them to be folded anew: so heals are made good that were recorded while nobody listened.
     """
 
     def __init__(
@@ -150,8 +150,8 @@ class TimeframeState:
     def seed(self, candles: Iterable[Candle], holes: Iterable[Hole] = (), first_ms: int | None = None) -> None:
         """Refill the unfinished candles after a restart, telling nothing.
 
-        ``candles`` and ``holes`` cover [``seed_from_ms``, ``position_ms``); ``first_ms`` is the first minute of all that
-        is recorded (default: the first one given), before which nothing is known.
+        ``candles`` and ``holes`` cover [``seed_from_ms``, ``position_ms``); ``first_ms`` is the first minute of all
+        that is recorded (default: the first one given), before which nothing is known.
         """
         position_ms = self._position_ms
         if position_ms is None:

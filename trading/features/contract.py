@@ -1,10 +1,10 @@
 """What a feature is: a scalar recurrence over closed candles, its parameters, and its live evaluator.
 
 A feature's ``step(state, candle, leaving, k)`` returns the next state and the value. ``candle`` has the integer fields
-``open``, ``high``, ``low``, ``close`` and ``volume`` at 10**-8, ``k`` is the parameter NamedTuple, ``state`` a scalar or
-a tuple of scalars, and ``leaving`` the window's input that falls out now (0 while the window fills, or when the feature
-has no window). Steps use only + − × ÷ sqrt min max abs and comparisons, so that the same function can be compiled and still
-gives the same bits.
+``open``, ``high``, ``low``, ``close`` and ``volume`` at 10**-8, ``k`` is the parameter NamedTuple, ``state`` a scalar
+or a tuple of scalars, and ``leaving`` the window's input that falls out now (0 while the window fills, or when the
+feature has no window). Steps use only + − × ÷ sqrt min max abs and comparisons, so that the same function can be
+compiled and still gives the same bits.
 """
 
 from __future__ import annotations
