@@ -1,0 +1,1 @@
+"""Venue adapters, one folder each, and the venue simulator."""

@@ -1,0 +1,1 @@
+"""A local venue that replays real candles over the venue's own protocol."""
