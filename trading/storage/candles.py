@@ -1,0 +1,239 @@
+"""Table candles: closed candles that never change unless a repair raises their revision (I2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from trading.candles import UNIT, Candle
+from trading.intervals import parse_interval
+from trading.storage.database import Connection
+from trading.storage.markets import market_id, market_ids
+
+__all__ = ["Upserted", "first_open", "last_close", "read_candles", "read_closed", "upsert_candles"]
+
+_BATCH = 5000
+_COLUMNS = """market_id, interval, open_time, close_time, open, high, low, close, volume, quote_volume, trade_count,
+    taker_buy_volume, source, revision, complete"""
+_ROWS = """unnest($1::int[], $2::text[], $3::bigint[], $4::bigint[], $5::float8[], $6::float8[], $7::float8[],
+    $8::float8[], $9::float8[], $10::float8[], $11::bigint[], $12::float8[], $13::text[], $14::int[], $15::boolean[])
+    as n(market_id, interval, open_ms, close_ms, open, high, low, close, volume, quote_volume, trade_count,
+         taker_buy_volume, source, revision, complete)"""
+_INSERT = f"""
+insert into candles ({_COLUMNS})
+select market_id, interval, at_ms(open_ms), at_ms(close_ms), open, high, low, close, volume, quote_volume, trade_count,
+    taker_buy_volume, source, revision, complete
+from {_ROWS}
+on conflict do nothing
+"""  # noqa: S608 - constants of this module
+# What one source does not tell (null) is no difference.
+_DIFFERENT = f"""
+select c.market_id, c.interval, ms(c.open_time) as open_ms, c.revision as old_revision, n.revision as new_revision,
+    jsonb_build_object('open', c.open, 'high', c.high, 'low', c.low, 'close', c.close, 'volume', c.volume,
+        'complete', c.complete, 'source', c.source, 'revision', c.revision) as old,
+    jsonb_build_object('open', n.open, 'high', n.high, 'low', n.low, 'close', n.close, 'volume', n.volume,
+        'complete', n.complete, 'source', n.source, 'revision', n.revision) as new
+from {_ROWS}
+join candles c on c.market_id = n.market_id and c.interval = n.interval and c.open_time = at_ms(n.open_ms)
+where n.revision > c.revision or n.revision = c.revision and (
+    (n.open, n.high, n.low, n.close, n.volume, n.complete, at_ms(n.close_ms))
+        is distinct from (c.open, c.high, c.low, c.close, c.volume, c.complete, c.close_time)
+    or n.quote_volume <> c.quote_volume or n.trade_count <> c.trade_count or n.taker_buy_volume <> c.taker_buy_volume)
+order by c.market_id, c.interval, c.open_time
+for update of c
+"""  # noqa: S608
+_REPAIR = f"""
+update candles c set
+    close_time = at_ms(n.close_ms), open = n.open, high = n.high, low = n.low, close = n.close, volume = n.volume,
+    quote_volume = n.quote_volume, trade_count = n.trade_count, taker_buy_volume = n.taker_buy_volume,
+    source = n.source, revision = n.revision, complete = n.complete, recorded_at = clock_timestamp()
+from {_ROWS}
+where c.market_id = n.market_id and c.interval = n.interval and c.open_time = at_ms(n.open_ms)
+    and n.revision > c.revision
+"""  # noqa: S608
+_LOG = """
+insert into data_quality (market_id, interval, kind, reason, from_time, to_time, detail, resolved, resolution)
+select n.market_id, n.interval, 'anomaly', 'revised', at_ms(n.from_ms), at_ms(n.to_ms), n.detail, true, n.resolution
+from unnest($1::int[], $2::text[], $3::bigint[], $4::bigint[], $5::jsonb[], $6::text[])
+    as n(market_id, interval, from_ms, to_ms, detail, resolution)
+where not exists (
+    select from data_quality q
+    where q.market_id = n.market_id and q.kind = 'anomaly' and q.reason = 'revised' and q.interval = n.interval
+        and q.from_time = at_ms(n.from_ms) and q.detail = n.detail)
+"""
+_READ = """
+select ms(open_time), ms(close_time), open, high, low, close, volume, quote_volume, trade_count, taker_buy_volume,
+    source, revision, complete
+from candles where market_id = $1 and interval = $2
+"""
+
+
+class Upserted(NamedTuple):
+    """How many candles were new, how many repaired an older revision, how many contradicted what is stored and lost."""
+
+    inserted: int
+    repaired: int
+    refused: int
+
+
+async def upsert_candles(connection: Connection, candles: Iterable[Candle]) -> Upserted:
+    """Store ``candles``; repeats change nothing. Call it in a transaction.
+
+    A candle that is stored with other values stays as it is, unless the new one has a higher revision; either way old
+    and new values go to ``data_quality`` as an anomaly ``revised``, whose resolution says which one holds. A lower
+    revision than the stored one is an old repeat and is passed over.
+    """
+    rows = list(candles)
+    numbers = await market_ids(connection, {candle.market for candle in rows})
+    total = Upserted(0, 0, 0)
+    for start in range(0, len(rows), _BATCH):
+        for batch in _layers(rows[start : start + _BATCH]):
+            done = await _upsert_batch(connection, batch, numbers)
+            total = Upserted(*(a + b for a, b in zip(total, done, strict=True)))
+    return total
+
+
+async def read_candles(
+    connection: Connection,
+    market: str,
+    interval: str,
+    *,
+    from_ms: int | None = None,
+    to_ms: int | None = None,
+    limit: int | None = None,
+    newest: bool = False,
+) -> list[Candle]:
+    """Candles that open in [``from_ms``, ``to_ms``), ascending; of more than ``limit`` the oldest, or the ``newest``."""
+    query, arguments = [_READ], [await market_id(connection, market), interval]
+    for bound, comparison in ((from_ms, ">="), (to_ms, "<")):
+        if bound is not None:
+            arguments.append(bound)
+            query.append(f" and open_time {comparison} at_ms(${len(arguments)})")
+    query.append(f" order by open_time {'desc' if newest else 'asc'}")
+    if limit is not None:
+        arguments.append(limit)
+        query.append(f" limit ${len(arguments)}")
+    rows = await connection.fetch("".join(query), *arguments)
+    if newest:
+        rows.reverse()
+    return [_candle(market, interval, row) for row in rows]
+
+
+async def read_closed(connection: Connection, market: str, interval: str, from_ms: int, to_ms: int) -> list[Candle]:
+    """Candles that close in (``from_ms``, ``to_ms``], ascending."""
+    rows = await connection.fetch(
+        _READ + " and open_time >= at_ms($3) and open_time < at_ms($5) and close_time > at_ms($4)"
+        " and close_time <= at_ms($5) order by open_time",
+        await market_id(connection, market),
+        interval,
+        # The key is the open time: a bound on it keeps the search short.
+        from_ms - parse_interval(interval).typical_ms,
+        from_ms,
+        to_ms,
+    )
+    return [_candle(market, interval, row) for row in rows]
+
+
+async def first_open(connection: Connection, market: str, interval: str = "1m") -> int | None:
+    """Open time of the oldest candle."""
+    found: int | None = await connection.fetchval(
+        "select ms(min(open_time)) from candles where market_id = $1 and interval = $2",
+        await market_id(connection, market),
+        interval,
+    )
+    return found
+
+
+async def last_close(connection: Connection, market: str, interval: str = "1m") -> int | None:
+    """Close time of the newest candle."""
+    found: int | None = await connection.fetchval(
+        "select ms(close_time) from candles where market_id = $1 and interval = $2 order by open_time desc limit 1",
+        await market_id(connection, market),
+        interval,
+    )
+    return found
+
+
+def _layers(rows: Sequence[Candle]) -> list[list[Candle]]:
+    """Parts of ``rows`` that hold each candle once, in order: one statement cannot meet the same key twice."""
+    layers: list[list[Candle]] = [[]]
+    seen: dict[tuple[str, str, int], int] = {}
+    for row in rows:
+        level = seen.get(row[:3], 0)
+        seen[row[:3]] = level + 1
+        if level == len(layers):
+            layers.append([])
+        layers[level].append(row)
+    return layers if rows else []
+
+
+async def _upsert_batch(connection: Connection, rows: list[Candle], numbers: dict[str, int]) -> Upserted:
+    columns = _columns(rows, numbers)
+    status = await connection.execute(_INSERT, *columns)
+    inserted = int(status.rsplit(" ", 1)[1])
+    if inserted == len(rows):
+        return Upserted(inserted, 0, 0)
+    different = await connection.fetch(_DIFFERENT, *columns)
+    if not different:
+        return Upserted(inserted, 0, 0)
+    repairs = [row["new_revision"] > row["old_revision"] for row in different]
+    if any(repairs):
+        await connection.execute(_REPAIR, *columns)
+    closes = {(numbers[row.market], row.interval, row.open_time_ms): row.close_time_ms for row in rows}
+    await connection.execute(
+        _LOG,
+        [row["market_id"] for row in different],
+        [row["interval"] for row in different],
+        [row["open_ms"] for row in different],
+        [closes[row["market_id"], row["interval"], row["open_ms"]] for row in different],
+        [{"old": row["old"], "new": row["new"]} for row in different],
+        ["new" if repair else "old" for repair in repairs],
+    )
+    return Upserted(inserted, sum(repairs), len(repairs) - sum(repairs))
+
+
+def _columns(rows: list[Candle], numbers: dict[str, int]) -> list[Sequence[Any]]:
+    (
+        market, interval, open_ms, close_ms, first, high, low, last, volume,
+        quote_volume, trade_count, taker_buy_volume, source, revision, complete, _,
+    ) = zip(*rows, strict=True)  # fmt: skip
+    return [
+        [numbers[key] for key in market],
+        interval,
+        open_ms,
+        close_ms,
+        *([units / UNIT for units in column] for column in (first, high, low, last, volume)),
+        [None if units is None else units / UNIT for units in quote_volume],
+        trade_count,
+        [None if units is None else units / UNIT for units in taker_buy_volume],
+        source,
+        revision,
+        complete,
+    ]
+
+
+def _candle(market: str, interval: str, row: asyncpg.Record) -> Candle:
+    """Units are exact again below 9e7: there a float8 tells neighbouring 10**-8 apart."""
+    (
+        open_ms, close_ms, first, high, low, last, volume, quote_volume, trade_count, taker_buy_volume,
+        source, revision, complete,
+    ) = row  # fmt: skip
+    return Candle(
+        market,
+        interval,
+        open_ms,
+        close_ms,
+        round(first * UNIT),
+        round(high * UNIT),
+        round(low * UNIT),
+        round(last * UNIT),
+        round(volume * UNIT),
+        None if quote_volume is None else round(quote_volume * UNIT),
+        trade_count,
+        None if taker_buy_volume is None else round(taker_buy_volume * UNIT),
+        source,
+        revision,
+        complete,
+    )

@@ -1,0 +1,72 @@
+"""Table events: what happened, in one order that is also the order of commits.
+
+A reader that has seen sequence number n has seen all before it, so following the table never skips a late commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from trading.events import Event
+from trading.storage.database import Connection, notify
+
+__all__ = ["CHANNEL", "append_events", "last_seq", "read_events"]
+
+CHANNEL = "manta_events"
+_LOCK = 0x6576656E7473
+
+
+async def append_events(connection: Connection, events: Iterable[Event]) -> int | None:
+    """Append ``events`` in order and return the last sequence number, None for no events. Call it last in a transaction.
+
+    From here to the commit no other transaction appends: that makes the order of numbers the order of commits.
+    Listeners of ``manta_events`` are told the last number at commit.
+    """
+    rows = list(events)
+    if not rows:
+        return None
+    await connection.execute("select pg_advisory_xact_lock($1)", _LOCK)
+    last: int = await connection.fetchval(
+        """
+        with fresh as (
+            insert into events (kind, v, event_time, received_ns, cause_id, stream, payload)
+            select n.kind, n.v, at_ms(n.event_ms), n.received_ns, n.cause_id, n.stream, n.payload
+            from unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::jsonb[])
+                with ordinality as n(kind, v, event_ms, received_ns, cause_id, stream, payload, place)
+            order by n.place
+            returning seq
+        )
+        select max(seq) from fresh
+        """,
+        [event.kind for event in rows],
+        [event.v for event in rows],
+        [event.event_time_ms for event in rows],
+        [event.received_ns for event in rows],
+        [event.cause_id for event in rows],
+        [event.stream for event in rows],
+        [event.payload for event in rows],
+    )
+    await notify(connection, CHANNEL, str(last))
+    return last
+
+
+async def read_events(
+    connection: Connection, after_seq: int, *, limit: int = 1000, kinds: Iterable[str] | None = None
+) -> list[Event]:
+    """Up to ``limit`` events after ``after_seq``, in order; only of ``kinds`` if given."""
+    rows = await connection.fetch(
+        """
+        select kind, ms(event_time) as event_time_ms, stream, payload, cause_id, received_ns, v, seq
+        from events where seq > $1 and ($2::text[] is null or kind = any($2)) order by seq limit $3
+        """,
+        after_seq,
+        None if kinds is None else [*kinds],
+        limit,
+    )
+    return [Event(**dict(row)) for row in rows]
+
+
+async def last_seq(connection: Connection) -> int:
+    """The newest sequence number, 0 when there is none."""
+    found: int = await connection.fetchval("select coalesce(max(seq), 0) from events")
+    return found
