@@ -16,6 +16,7 @@ from trading.intervals import parse_interval
 from trading.markets import VENUES, split_market
 
 __all__ = [
+    "ALL_EVENTS",
     "BinanceVenue",
     "Book",
     "Config",
@@ -23,7 +24,10 @@ __all__ = [
     "DiscordChannel",
     "FeatureSpec",
     "LogChannel",
+    "Notify",
+    "NotifyEvent",
     "RaySettings",
+    "Section",
     "ServeSettings",
     "StorageSettings",
     "StrategyInstance",
@@ -37,6 +41,15 @@ class Section(BaseModel):
     """Base of all sections: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, data: Any) -> Any:
+        # YAML reads yes, no, on and off as truth values, which would pass as 1 and 0.
+        for key, value in data.items() if isinstance(data, dict) else ():
+            if isinstance(value, bool) and key in cls.model_fields and cls.model_fields[key].annotation is not bool:
+                raise ValueError(f"{key} is a truth value (YAML reads yes, no, on and off so): write a number or text")
+        return data
 
 
 class BinanceVenue(Section):
@@ -60,6 +73,8 @@ class BinanceVenue(Section):
 
 
 class Venues(Section):
+    """Where each venue is reached."""
+
     binance: BinanceVenue = BinanceVenue()
 
 
@@ -69,8 +84,18 @@ class History(Section):
     min_days: float = Field(2.0, ge=0, le=4000, description="At least this many days, for charts.")
     max_days: float = Field(400.0, gt=0, le=4000, description="At most this many, whatever the warm-up wants.")
 
+    @model_validator(mode="after")
+    def _ordered(self) -> History:
+        if self.min_days > self.max_days:
+            raise ValueError(
+                f"min_days {self.min_days:g} is above max_days {self.max_days:g}: lower it or raise max_days"
+            )
+        return self
+
 
 class Timeframes(Section):
+    """How 1m candles are folded into longer ones."""
+
     heal_wait_minutes: int = Field(
         10, ge=0, le=1440, description="Event time to wait for a missing minute before an incomplete candle is told."
     )
@@ -79,10 +104,10 @@ class Timeframes(Section):
 class FeatureSpec(Section):
     """A number computed and stored for every closed candle of ``intervals``, for display and the API."""
 
-    name: Name
+    name: Name = Field(description="Shown in charts and in the API.")
     kind: Literal["sma"] = Field(description="Which feature; parameters belong to the kind.")
     params: dict[str, int | float] = Field(description="For sma: {period: 1..10000}.")
-    intervals: tuple[str, ...] = Field(min_length=1)
+    intervals: tuple[str, ...] = Field(min_length=1, description="The candles it is computed on.")
 
     @field_validator("intervals")
     @classmethod
@@ -93,16 +118,20 @@ class FeatureSpec(Section):
 class StrategyInstance(Section):
     """One named strategy at work."""
 
-    name: Name
+    name: Name = Field(description="Yours to choose; part of the instance's id.")
     strategy: str = Field(description="A strategy's name: ma44 or ma125.")
-    params: dict[str, int | float | str | bool] = Field(default_factory=dict)
+    params: dict[str, int | float | str | bool] = Field(
+        default_factory=dict, description="Over the strategy's defaults. For ma44 and ma125: {period: 2..10000}."
+    )
     markets: tuple[str, ...] = Field(default=(), description="Empty: all configured markets.")
-    intervals: tuple[str, ...] = Field(("37m", "148m", "1d"), min_length=1)
+    intervals: tuple[str, ...] = Field(
+        ("37m", "148m", "1d"), min_length=1, description="The candles it decides on; each holds a position of its own."
+    )
     profile: Literal["perp", "spot"] = Field(
         "spot", description="perp goes short below; spot holds cash instead (long only, leverage 1)."
     )
-    book: Name = "paper"
-    leverage: Decimal = Field(Decimal(1), ge=1, le=125)
+    book: Name = Field("paper", description="The book it trades in.")
+    leverage: Decimal = Field(Decimal(1), ge=1, le=125, description="Order value over equity put in; spot: 1.")
     size: Decimal = Field(Decimal(1), gt=0, le=1, description="Share of the equity of its part of the book per entry.")
     share: Decimal = Field(Decimal(1), gt=0, description="Weight of this instance when the book's capital is divided.")
 
@@ -114,7 +143,9 @@ class StrategyInstance(Section):
     @model_validator(mode="after")
     def _spot_has_no_leverage(self) -> StrategyInstance:
         if self.profile == "spot" and self.leverage != 1:
-            raise ValueError(f"leverage is {self.leverage} but profile spot can only use 1: set leverage 1 or profile perp")
+            raise ValueError(
+                f"leverage is {self.leverage} but profile spot can only use 1: set leverage 1 or profile perp"
+            )
         return self
 
 
@@ -138,25 +169,31 @@ class Book(Section):
     """An account. Its capital is divided over its instances' markets and intervals by their shares."""
 
     mode: Literal["paper"] = Field("paper", description="The only mode yet: simulated fills at the next open.")
-    capital: Decimal = Field(Decimal(10_000), gt=0)
-    currency: str = Field("USDT", pattern=r"^[A-Z0-9]{2,10}$")
+    capital: Decimal = Field(Decimal(10_000), gt=0, description="What the book starts with, in its currency.")
+    currency: str = Field("USDT", pattern=r"^[A-Z0-9]{2,10}$", description="What its cash is counted in.")
     costs: Costs = Costs()
     late_after_s: float = Field(
         120.0, gt=0, description="A decision older than this at the venue's clock is stored as late and not acted on."
     )
 
 
+NotifyEvent = Literal["start", "stop", "decision", "fill", "feed_down", "feed_up"]
+ALL_EVENTS: tuple[NotifyEvent, ...] = ("start", "stop", "decision", "fill", "feed_down", "feed_up")
+
+
 class LogChannel(Section):
+    """Messages as lines of the log."""
+
     kind: Literal["log"]
-    events: tuple[str, ...] = ("start", "stop", "decision", "fill", "feed_down", "feed_up")
+    events: tuple[NotifyEvent, ...] = Field(ALL_EVENTS, description="What it is told; trouble is always told.")
 
 
 class DiscordChannel(Section):
     """A Discord webhook. Its URL is the secret: it comes from the environment only (DISCORD_WEBHOOK_URL)."""
 
     kind: Literal["discord"]
-    events: tuple[str, ...] = ("start", "stop", "decision", "fill", "feed_down", "feed_up")
-    username: str = Field("Manta", min_length=1, max_length=80)
+    events: tuple[NotifyEvent, ...] = Field(ALL_EVENTS, description="What it is told; trouble is always told.")
+    username: str = Field("Manta", min_length=1, max_length=80, description="The sender's name shown in Discord.")
     min_interval_s: float = Field(2.0, ge=0, le=3600, description="Least time between two messages.")
     max_attempts: int = Field(20, ge=1, le=1000, description="Then the message becomes a dead letter.")
 
@@ -165,13 +202,19 @@ Channel = Annotated[LogChannel | DiscordChannel, Field(discriminator="kind")]
 
 
 class Notify(Section):
-    channels: dict[Name, Channel] = Field(default_factory=lambda: {"log": LogChannel(kind="log")})
+    """Who is told what happens."""
+
+    channels: dict[Name, Channel] = Field(
+        default_factory=lambda: {"log": LogChannel(kind="log")}, description="Channels by a name of your choice."
+    )
 
 
 class ServeSettings(Section):
+    """The HTTP API and the dashboard."""
+
     host: str = Field("127.0.0.1", description="Any other bind than loopback needs MANTA_API_TOKEN.")
-    port: Port = 8000
-    replicas: int = Field(1, ge=1, le=4)
+    port: Port = Field(8000, description="TCP port of the API and the dashboard.")
+    replicas: int = Field(1, ge=1, le=4, description="Processes that answer; each keeps up to 4 database connections.")
     allowed_hosts: tuple[str, ...] = Field(
         ("127.0.0.1", "localhost"), description="Host and Origin names that are answered, without port."
     )
@@ -186,23 +229,25 @@ class StorageSettings(Section):
 
 
 class RaySettings(Section):
+    """The Ray cluster that the actors run on."""
+
     address: str | None = Field(None, description="A running cluster to attach to, host:port; default: start one.")
     port: Port = Field(6399, description="Port of the cluster that Manta starts.")
     num_cpus: int | None = Field(None, ge=1, le=1024, description="CPUs for backtests; default: all.")
-    object_store_mb: int = Field(128, ge=80, le=65_536)
+    object_store_mb: int = Field(128, ge=80, le=65_536, description="Shared memory for backtests, in MB.")
 
 
 class Config(Section):
     """The whole of ``manta.yaml``."""
 
     venues: Venues = Venues()
-    markets: tuple[str, ...] = Field(("binance:BTCUSDT",), min_length=1)
+    markets: tuple[str, ...] = Field(("binance:BTCUSDT",), min_length=1, description="What to record, as venue:symbol.")
     intervals: tuple[str, ...] = Field(("37m", "148m", "1d"), description="Kept and shown besides 1m.")
     history: History = History()
     timeframes: Timeframes = Timeframes()
-    features: tuple[FeatureSpec, ...] = ()
-    strategies: tuple[StrategyInstance, ...] = ()
-    books: dict[Name, Book] = Field(default_factory=lambda: {"paper": Book()})
+    features: tuple[FeatureSpec, ...] = Field((), description="Numbers computed for display.")
+    strategies: tuple[StrategyInstance, ...] = Field((), description="Strategy instances, each with its own name.")
+    books: dict[Name, Book] = Field(default_factory=lambda: {"paper": Book()}, description="Accounts by name.")
     notify: Notify = Notify()
     serve: ServeSettings = ServeSettings()
     storage: StorageSettings = StorageSettings()
@@ -238,7 +283,8 @@ class Config(Section):
         for instance in self.strategies:
             if instance.book not in self.books:
                 raise ValueError(
-                    f"strategies.{instance.name}.book is {instance.book!r}, which is no book: use one of {', '.join(self.books)}"
+                    f"strategies.{instance.name}.book is {instance.book!r}, which is no book: "
+                    f"use one of {', '.join(self.books)}"
                 )
             for market in instance.markets:
                 if market not in self.markets:
