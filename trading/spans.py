@@ -1,0 +1,41 @@
+"""Sorted, disjoint spans of time: [from, to) pairs, as lists that are never changed in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+__all__ = ["Span", "add_span", "cut_span", "runs_between"]
+
+Span = tuple[int, int]
+
+
+def add_span(spans: list[Span], start: int, end: int) -> list[Span]:
+    """Return ``spans`` with [start, end) added; touching spans become one."""
+    if start >= end:
+        return spans
+    merged: list[Span] = []
+    for span in sorted([*spans, (start, end)]):
+        if merged and span[0] <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], span[1]))
+        else:
+            merged.append(span)
+    return merged
+
+
+def cut_span(spans: list[Span], start: int, end: int) -> list[Span]:
+    """Return ``spans`` without [start, end)."""
+    out: list[Span] = []
+    for low, high in spans:
+        out += [(a, b) for a, b in ((low, min(high, start)), (max(low, end), high)) if a < b]
+    return out
+
+
+def runs_between(present: Iterable[int], start: int, end: int, step: int) -> Iterator[Span]:
+    """Yield the maximal spans of [start, end) in which no multiple of ``step`` is in the ascending ``present``."""
+    at = start
+    for moment in present:
+        if moment > at:
+            yield at, moment
+        at = moment + step
+    if at < end:
+        yield at, end
