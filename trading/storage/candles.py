@@ -105,7 +105,7 @@ async def read_candles(
     limit: int | None = None,
     newest: bool = False,
 ) -> list[Candle]:
-    """Candles that open in [``from_ms``, ``to_ms``), ascending; of more than ``limit`` the oldest, or the ``newest``."""
+    """Candles that open in [``from_ms``, ``to_ms``), ascending; beyond ``limit`` the oldest, or the ``newest``."""
     query, arguments = [_READ], [await market_id(connection, market), interval]
     for bound, comparison in ((from_ms, ">="), (to_ms, "<")):
         if bound is not None:

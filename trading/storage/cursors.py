@@ -39,8 +39,8 @@ async def set_cursor(connection: Connection, name: str, position: int) -> None:
 async def advance(connection: Connection, moves: Mapping[str, int]) -> bool:
     """Move all cursors of ``moves``; False, having changed nothing, when all stand there or beyond already.
 
-    The first thing a repeatable transaction does: False means that an earlier try was committed after all. The rows stay
-    locked until commit, so a try whose COMMIT is still under way is waited for.
+    The first thing a repeatable transaction does: False means that an earlier try was committed after all. The rows
+    stay locked until commit, so a try whose COMMIT is still under way is waited for.
     """
     names = sorted(moves)
     await connection.execute(

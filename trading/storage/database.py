@@ -1,8 +1,8 @@
 """One connection to Postgres that survives its loss, and transactions that say what happened when it was lost.
 
-Before COMMIT was sent, a lost connection means that nothing is written: StorageRetryable. While COMMIT was under way nobody
-knows: OutcomeUnknown. A server that refuses us for good is ConfigError. ``Database.run`` resolves the first two for
-functions that may be repeated.
+Before COMMIT was sent, a lost connection means that nothing is written: StorageRetryable. While COMMIT was under way
+nobody knows: OutcomeUnknown. A server that refuses us for good is ConfigError. ``Database.run`` resolves the first two
+for functions that may be repeated.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ _LOCK = 0x6576656E7473
 
 
 async def append_events(connection: Connection, events: Iterable[Event]) -> int | None:
-    """Append ``events`` in order and return the last sequence number, None for no events. Call it last in a transaction.
+    """Append ``events`` in order and return the last sequence number, None without events. Call it last.
 
     From here to the commit no other transaction appends: that makes the order of numbers the order of commits.
     Listeners of ``manta_events`` are told the last number at commit.

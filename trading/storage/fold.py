@@ -6,8 +6,6 @@ added as integers at 10**-8, so no order of addition can show.
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from trading.candles import UNIT, Candle, Source
 from trading.intervals import Interval, parse_interval
 from trading.storage.database import Connection

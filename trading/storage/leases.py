@@ -24,7 +24,7 @@ class Lease:
     """The right to do the job ``name``, held through the connection of ``database``.
 
     After the connection was lost it is taken again with the next one, if nobody else took it meanwhile; else the
-    transaction that wanted the connection raises Halt. ``owner`` is what others are told: say host, process and session.
+    transaction that wanted the connection raises Halt. ``owner`` is what others are told about us.
     """
 
     def __init__(self, database: Database, name: str, owner: str) -> None:

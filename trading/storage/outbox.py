@@ -1,7 +1,7 @@
 """Table outbox: messages that must go out, written in the transaction of what they tell.
 
-pending → sending → sent, or back to pending for a later try, or dead. A notifier that crashed between sending and marking
-leaves ``sending`` behind: nobody knows whether that message arrived, so it goes out again, marked as a possible repeat.
+pending → sending → sent, or back to pending for a later try, or dead. A notifier that crashed before marking leaves
+``sending`` behind: nobody knows whether that message arrived, so it goes out again, marked as a possible repeat.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ async def mark_dead(connection: Connection, message_id: int, error: str) -> None
 
 
 async def requeue_interrupted(connection: Connection) -> int:
-    """Make what a crashed notifier left in ``sending`` due again, as possible repeats. Only for the lease's new owner."""
+    """Make what a crashed notifier left in ``sending`` due again, as possible repeats. For the lease's owner only."""
     status = await connection.execute(
         "update outbox set state = 'pending', maybe_duplicate = true, next_at = clock_timestamp()"
         " where state = 'sending'"

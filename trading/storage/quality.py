@@ -1,7 +1,7 @@
 """Table data_quality: minutes without candles and why (I1), and what venues sent that could not be used.
 
-A hole is *in force* while it tells the truth: an absent one for ever, since nothing can heal it, and a missing one until
-it is resolved. Absent ones are stored as resolved from the start; ``resolved = false`` means that work is left.
+A hole is *in force* while it tells the truth: an absent one for ever, since nothing can heal it, and a missing one
+until it is resolved. Absent ones are stored as resolved from the start; ``resolved = false`` means that work is left.
 """
 
 from __future__ import annotations

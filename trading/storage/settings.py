@@ -25,7 +25,7 @@ DATABASE_PORT = 5432
 
 @dataclass(frozen=True, slots=True)
 class DatabaseTarget:
-    """One database of one server. Safe to log and to send: it holds no secret, only the path of the 0600 file that does.
+    """One database of one server. Safe to log and to send: it holds only the path of the 0600 file with the secret.
 
     ``host`` is a host name, or the absolute path of the folder that holds the server's Unix socket.
     """

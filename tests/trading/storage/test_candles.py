@@ -1,0 +1,104 @@
+"""Closed candles: exact to the last unit, idempotent, and never changed except by a repair that is logged (I2)."""
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.trading.storage.conftest import MARKET, MINUTE, START
+from trading.candles import Candle
+from trading.errors import BadInput
+from trading.storage.candles import first_open, last_close, read_candles, read_closed, upsert_candles
+
+
+async def anomalies(connection: asyncpg.Connection) -> list[asyncpg.Record]:
+    return await connection.fetch("select * from data_quality where kind = 'anomaly' order by id")
+
+
+async def test_reads_back_what_was_written_and_repeats_change_nothing(connection, minute) -> None:
+    rows = [minute(n, 64_123_45678901 + n) for n in range(7000)]
+    assert await upsert_candles(connection, rows) == (7000, 0, 0)
+    before = await connection.fetchval("select max(recorded_at) from candles")
+    assert await upsert_candles(connection, rows) == (0, 0, 0)
+    assert await connection.fetchval("select max(recorded_at) from candles") == before
+    assert await read_candles(connection, MARKET, "1m") == rows
+    assert await anomalies(connection) == []
+
+
+units = st.integers(1, 90_000_000 * 10**8 - 1)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(values=st.tuples(units, units, units, units, units, units | st.none(), units | st.none()))
+async def test_every_unit_below_ninety_million_survives(connection, values) -> None:
+    first, high, low, last, volume, quote, taker = values
+    candle = Candle(MARKET, "1m", START, START + MINUTE, first, high, low, last, volume, quote, 3, taker, "rest")
+    await connection.execute("truncate candles")
+    await upsert_candles(connection, [candle])
+    assert await read_candles(connection, MARKET, "1m") == [candle]
+
+
+@pytest.mark.covers("S1-30", "S1-34")
+async def test_a_contradiction_keeps_the_old_candle_and_is_noted_once(connection, minute) -> None:
+    old, other = minute(0), minute(0, close=100_00000003, source="rest")
+    await upsert_candles(connection, [old])
+    for _ in range(2):
+        assert await upsert_candles(connection, [other, minute(1)]) in {(1, 0, 1), (0, 0, 1)}
+    assert (await read_candles(connection, MARKET, "1m"))[0] == old
+    (note,) = await anomalies(connection)
+    assert (note["reason"], note["resolution"]) == ("revised", "old")
+    assert note["detail"]["old"]["close"] == old.close / 1e8
+    assert note["detail"]["new"]["close"] == other.close / 1e8
+
+
+async def test_a_repair_raises_the_revision_and_logs_both_values(connection, minute) -> None:
+    old = minute(0, interval="37m", source="derived", complete=False)
+    new = old._replace(high=old.high + 7, complete=True, revision=1)
+    await upsert_candles(connection, [old])
+    assert await upsert_candles(connection, [new]) == (0, 1, 0)
+    assert await upsert_candles(connection, [old]) == (0, 0, 0), "an old repeat does not undo the repair"
+    assert await upsert_candles(connection, [new]) == (0, 0, 0)
+    assert await read_candles(connection, MARKET, "37m") == [new]
+    (note,) = await anomalies(connection)
+    assert (note["detail"]["old"]["revision"], note["detail"]["new"]["revision"], note["resolution"]) == (0, 1, "new")
+
+
+async def test_one_batch_may_hold_a_candle_twice(connection, minute) -> None:
+    assert await upsert_candles(connection, [minute(0), minute(0), minute(0, revision=1, close=100_00000002)]) == (
+        1,
+        1,
+        0,
+    )
+    assert [row.revision for row in await read_candles(connection, MARKET, "1m")] == [1]
+
+
+async def test_what_a_source_does_not_tell_is_no_contradiction(connection, minute) -> None:
+    await upsert_candles(connection, [minute(0)])
+    silent = minute(0, quote_volume=None, trade_count=None, taker_buy_volume=4, source="import")
+    assert await upsert_candles(connection, [silent]) == (0, 0, 0)
+
+
+async def test_ranges_are_half_open_and_limits_cut_the_right_end(connection, minute) -> None:
+    rows = [minute(n) for n in range(10)]
+    await upsert_candles(connection, rows)
+    at = [row.open_time_ms for row in rows]
+    assert await read_candles(connection, MARKET, "1m", from_ms=at[2], to_ms=at[5]) == rows[2:5]
+    assert await read_candles(connection, MARKET, "1m", limit=3) == rows[:3]
+    assert await read_candles(connection, MARKET, "1m", to_ms=at[8], limit=3, newest=True) == rows[5:8]
+    assert await read_closed(connection, MARKET, "1m", at[2], at[5]) == rows[2:5]
+    assert await first_open(connection, MARKET) == at[0]
+    assert await last_close(connection, MARKET) == at[9] + MINUTE
+    assert await last_close(connection, MARKET, "1d") is None
+
+
+async def test_long_candles_are_found_by_their_close(connection, minute) -> None:
+    month = minute(0, interval="1M", close_time_ms=START + 31 * 1440 * MINUTE, source="derived")
+    await upsert_candles(connection, [month])
+    closes = month.close_time_ms
+    assert await read_closed(connection, MARKET, "1M", closes - MINUTE, closes) == [month]
+    assert await read_closed(connection, MARKET, "1M", closes, closes + MINUTE) == []
+
+
+async def test_an_unknown_market_is_named(connection, minute) -> None:
+    with pytest.raises(BadInput, match="binance:ETHUSDT is not in the database"):
+        await upsert_candles(connection, [minute(0, market="binance:ETHUSDT")])
