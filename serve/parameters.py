@@ -1,0 +1,165 @@
+"""What clients write in queries: times, intervals, markets."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import Query
+
+from serve.database import Database
+from serve.problems import NotFound
+from trading.errors import BadInput
+from trading.intervals import parse_interval
+
+__all__ = [
+    "Cursor",
+    "From",
+    "IntervalName",
+    "Limit",
+    "MarketName",
+    "Markets",
+    "Symbol",
+    "To",
+    "interval_name",
+    "span",
+    "time_ms",
+]
+
+_LATEST_MS = 4_102_444_800_000  # 2100-01-01: a later number is nanoseconds or a mistake
+
+Limit = Annotated[int, Query(ge=1, le=5000, description="Rows of one page.")]
+Cursor = Annotated[
+    str | None, Query(max_length=500, description="next_cursor of the page before; keep all other filters.")
+]
+From = Annotated[
+    str | None,
+    Query(
+        alias="from", max_length=40, description="Inclusive: epoch milliseconds or ISO 8601, UTC when it names no zone."
+    ),
+]
+To = Annotated[str | None, Query(max_length=40, description="Exclusive: epoch milliseconds or ISO 8601.")]
+MarketName = Annotated[
+    str | None, Query(max_length=80, description="Like binance:BTCUSDT. May be left out if there is one.")
+]
+Symbol = Annotated[
+    str | None, Query(max_length=80, description="Instead of market: BTCUSDT, BTC/USDT, BTC_USDT or BTC.")
+]
+IntervalName = Annotated[str, Query(max_length=20, description="Like 1m, 37m, 1h, 1d, 1w or 1M (a month).")]
+
+
+def time_ms(text: str | None, name: str) -> int | None:
+    """Epoch milliseconds of ``text`` (a number or ISO 8601); BadInput names the field."""
+    if text is None:
+        return None
+    value: int | None = None
+    # A plus sign in a query arrives as a blank.
+    plain = text.strip().replace(" ", "+") if "T" in text else text.strip()
+    if re.fullmatch(r"-?[0-9]{1,16}", plain):
+        value = int(plain)
+    else:
+        try:
+            moment = datetime.fromisoformat(plain)
+            value = round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        except (ValueError, OverflowError):
+            value = None
+    if value is None or not 0 <= value < _LATEST_MS:
+        raise BadInput(
+            f"{name} {text!r} is no time between 1970 and 2100.",
+            field=name,
+            value=text,
+            fix="Give epoch milliseconds, or ISO 8601 such as 2025-06-01T12:00:00Z.",
+        )
+    return value
+
+
+def span(from_: str | None, to: str | None) -> tuple[int | None, int | None]:
+    """Both ends of a range; BadInput when it is upside down."""
+    start, end = time_ms(from_, "from"), time_ms(to, "to")
+    if start is not None and end is not None and start > end:
+        raise BadInput("from lies after to.", field="from", value=from_, fix="Swap them, or leave one out.")
+    return start, end
+
+
+def interval_name(text: str) -> str:
+    """The canonical name of an interval."""
+    return parse_interval(text).name
+
+
+@dataclass(slots=True)
+class Markets:
+    """Markets by name. Rows of table ``markets`` are never changed or removed, so what was read stays true."""
+
+    database: Database
+    configured: tuple[str, ...]
+    _ids: dict[str, int] = field(default_factory=dict)
+    _bases: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _read_at: float = float("-inf")
+
+    async def find(self, market: str | None, symbol: str | None) -> tuple[str, int]:
+        """(``venue:symbol``, id) of the one market meant; BadInput or NotFound lists the candidates."""
+        name = market or symbol
+        where = "market" if market or not symbol else "symbol"
+        if market and symbol and symbol != market:
+            raise BadInput("Give market or symbol, not both.", field="symbol", fix="Leave out symbol.")
+        if not name:
+            known = [key for key in self.configured if key in await self._known()] or list(await self._known())
+            if len(known) == 1:
+                return known[0], self._ids[known[0]]
+            raise BadInput(
+                "Which market is not said." if known else "There is no market yet.",
+                field="market",
+                fix=f"Use market={known[0]} or another of {', '.join(known)}."
+                if known
+                else "Wait for the first start.",
+            )
+        found = self._matching(name)
+        if not found:
+            await self._read()
+            found = self._matching(name)
+        if len(found) == 1:
+            return found[0], self._ids[found[0]]
+        if found:
+            raise BadInput(
+                f"{name!r} may be {', '.join(found)}.", field=where, value=name, fix="Give the market as venue:symbol."
+            )
+        raise NotFound(
+            f"There is no market {name!r}.",
+            field=where,
+            value=name,
+            fix=f"Known: {', '.join(sorted(self._ids))}." if self._ids else None,
+        )
+
+    async def find_id(self, market: str | None, symbol: str | None) -> int | None:
+        """The id of the market meant, None when all are."""
+        return (await self.find(market, symbol))[1] if market or symbol else None
+
+    async def all(self) -> dict[str, int]:
+        """Every market and its id: configured ones first, in their order."""
+        await self._read()
+        ordered = [key for key in self.configured if key in self._ids]
+        return {key: self._ids[key] for key in (*ordered, *sorted(self._ids.keys() - set(ordered)))}
+
+    def _matching(self, name: str) -> list[str]:
+        if name in self._ids:
+            return [name]
+        plain = re.sub(r"[/_-]", "", name).upper()
+        by_symbol = [key for key in self._ids if re.sub(r"[/_-]", "", key.partition(":")[2]).upper() == plain]
+        found = by_symbol or [key for key in self._ids if self._bases[key][0].upper() == plain]
+        return [key for key in found if key in self.configured] or found
+
+    async def _known(self) -> dict[str, int]:
+        if not self._ids or time.monotonic() - self._read_at > 10:
+            await self._read()
+        return self._ids
+
+    async def _read(self) -> None:
+        rows = await self.database.fetch(
+            "select id, venue || ':' || symbol as key, base, quote from markets order by id"
+        )
+        self._ids = {row["key"]: row["id"] for row in rows}
+        self._bases = {row["key"]: (row["base"], row["quote"]) for row in rows}
+        self._read_at = time.monotonic()

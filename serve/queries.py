@@ -1,0 +1,169 @@
+"""The lists of the API as SQL. Postgres writes each row's JSON text: no row passes through Python objects.
+
+Candle prices are JSON numbers (the shortest text of the float, which is n / 1e8 exactly); money is text, so that no client
+rounds it. Times are epoch milliseconds.
+"""
+
+from __future__ import annotations
+
+from serve.paging import Key, Listing
+
+__all__ = [
+    "CANDLE_CSV",
+    "CSV_HEADER",
+    "backtests",
+    "candles",
+    "decisions",
+    "equity",
+    "features",
+    "positions",
+    "trades",
+]
+
+_MARKET = "m.venue || ':' || m.symbol"
+_CANDLE = """'{"open_time":' || ms(c.open_time) || ',"close_time":' || ms(c.close_time) || ',"open":' || c.open || ',"high":' || c.high
+    || ',"low":' || c.low || ',"close":' || c.close || ',"volume":' || c.volume
+    || coalesce(',"quote_volume":' || c.quote_volume, '') || coalesce(',"trade_count":' || c.trade_count, '')
+    || ',"source":"' || c.source || '","complete":' || c.complete || ',"revision":' || c.revision || '}'"""
+
+CSV_HEADER = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,complete,source\n"
+# close_time as venues and public archives write it: the last millisecond of the candle.
+CANDLE_CSV = """
+select ms(max(open_time)) as last, count(*) as rows, string_agg(
+    concat_ws(',', ms(open_time), open, high, low, close, volume, ms(close_time) - 1, coalesce(quote_volume::text, ''),
+        coalesce(trade_count::text, ''), coalesce(taker_buy_volume::text, ''), complete, source), e'\\n' order by open_time) as text
+from (
+    select * from candles where market_id = $1 and interval = $2 and open_time > at_ms($3) and open_time < at_ms($4)
+    order by open_time limit $5
+) page
+"""
+
+
+def candles(market_id: int, interval: str, from_ms: int | None, to_ms: int | None) -> Listing:
+    listing = Listing("candles", "from candles c", _CANDLE, [Key("c.open_time", is_time=True)])
+    listing.match("c.market_id = {}", market_id)
+    listing.match("c.interval = {}", interval)
+    _within(listing, "c.open_time", from_ms, to_ms)
+    return listing
+
+
+def features(market_id: int, interval: str, name: str | None, from_ms: int | None, to_ms: int | None) -> Listing:
+    item = """'{"open_time":' || ms(f.open_time) || ',"name":' || to_json(f.name) || ',"value":' || coalesce(f.value::text, 'null')
+        || ',"params":' || f.params || '}'"""
+    listing = Listing("features", "from features f", item, [Key("f.open_time", is_time=True), Key("f.name")])
+    listing.match("f.market_id = {}", market_id)
+    listing.match("f.interval = {}", interval)
+    listing.match("f.name = {}", name)
+    _within(listing, "f.open_time", from_ms, to_ms)
+    return listing
+
+
+def decisions(
+    book: str | None,
+    market_id: int | None,
+    interval: str | None,
+    kind: str | None,
+    from_ms: int | None,
+    to_ms: int | None,
+) -> Listing:
+    """Decisions of one book, or of every book that is no backtest; ``kind`` is an outcome or ``trades``: anything but HOLD."""
+    item = f"""json_build_object('decision_id', d.decision_id, 'book', d.book, 'mode', b.mode, 'instance_id', d.instance_id,
+        'market', {_MARKET}, 'interval', d.interval, 'open_time', ms(d.open_time), 'close_time', ms(d.close_time),
+        'actions', d.actions, 'target', d.target, 'confidence', d.confidence, 'outcome', d.outcome, 'reason', d.reason,
+        'price', trim_scale(d.price)::text, 'position_before', trim_scale(d.position_before)::text, 'features', d.features,
+        'candle_revision', d.candle_revision, 'decided_at', ms(d.decided_at))::text"""
+    source = "from decisions d join books b using (book) join markets m on m.id = d.market_id"
+    listing = Listing("decisions", source, item, [Key("d.close_time", is_time=True), Key("d.decision_id")])
+    _of_book(listing, "d", book)
+    listing.match("d.market_id = {}", market_id)
+    listing.match("d.interval = {}", interval)
+    listing.match("d.outcome = {}", kind)
+    _within(listing, "d.close_time", from_ms, to_ms)
+    return listing
+
+
+def trades(
+    book: str | None, market_id: int | None, interval: str | None, from_ms: int | None, to_ms: int | None
+) -> Listing:
+    """Open and closed trades by their entry time."""
+    item = f"""json_build_object('book', t.book, 'mode', b.mode, 'instance_id', t.instance_id, 'market', {_MARKET},
+        'interval', t.interval, 'trade_no', t.trade_no, 'direction', t.direction, 'entry_time', ms(t.entry_time),
+        'entry_price', trim_scale(round(t.entry_price, 12))::text, 'exit_time', case when t.closed then ms(t.exit_time) end,
+        'exit_price', trim_scale(round(t.exit_price, 12))::text, 'quantity', trim_scale(t.quantity)::text,
+        'pnl', trim_scale(t.pnl)::text, 'fees', trim_scale(t.fees)::text, 'closed', t.closed)::text"""
+    source = "from trades t join books b using (book) join markets m on m.id = t.market_id"
+    key = [
+        Key("t.entry_time", is_time=True),
+        *(Key(f"t.{name}") for name in ("book", "instance_id", "market_id", "interval")),
+    ]
+    listing = Listing("trades", source, item, [*key, Key("t.trade_no")])
+    _of_book(listing, "t", book)
+    listing.match("t.market_id = {}", market_id)
+    listing.match("t.interval = {}", interval)
+    _within(listing, "t.entry_time", from_ms, to_ms)
+    return listing
+
+
+def positions(book: str | None, market_id: int | None) -> Listing:
+    """Every sleeve, flat ones too: what each holds and what it is worth."""
+    item = f"""json_build_object('book', p.book, 'mode', b.mode, 'instance_id', p.instance_id, 'market', {_MARKET},
+        'interval', p.interval, 'quantity', trim_scale(p.quantity)::text, 'entry_price', trim_scale(p.entry_price)::text,
+        'entry_time', ms(p.entry_time), 'cash', trim_scale(p.cash)::text, 'mark', trim_scale(p.mark)::text,
+        'equity', trim_scale(p.equity)::text, 'as_of', ms(p.as_of))::text"""
+    source = "from positions p join books b using (book) join markets m on m.id = p.market_id"
+    listing = Listing(
+        "positions", source, item, [Key(f"p.{name}") for name in ("book", "instance_id", "market_id", "interval")]
+    )
+    _of_book(listing, "p", book)
+    listing.match("p.market_id = {}", market_id)
+    return listing
+
+
+def equity(book: str, market_id: int | None, from_ms: int | None, to_ms: int | None, step_ms: int) -> Listing:
+    """A book's value at each 1m close, summed over its markets (of one market if given), or every ``step_ms`` only.
+
+    A market whose minute is late or a hole counts with its last known value; before its first value it counts nothing.
+    """
+    item = """json_build_object('time', ms(e.time), 'cash', trim_scale(e.cash)::text,
+        'position_value', trim_scale(e.position_value)::text, 'equity', trim_scale(e.equity)::text)::text"""
+    listing = Listing("equity", "", item, [Key("e.time", is_time=True)])
+    listing.match("{}", book)
+    listing.match("{}", step_ms)
+    one_market = "" if market_id is None else "and market_id = $3"
+    listing.match("{}", market_id)
+    listing.where.clear()
+    listing.source = f"""from (
+        select t.time, sum(v.cash) as cash, sum(v.position_value) as position_value, sum(v.equity) as equity
+        from (select distinct time from equity where book = $1 and ms(time) % $2 = 0 {one_market}) t
+        cross join (select distinct market_id from equity where book = $1 {one_market}) k
+        cross join lateral (
+            select cash, position_value, equity from equity q
+            where q.book = $1 and q.market_id = k.market_id and q.time <= t.time order by q.time desc limit 1
+        ) v group by t.time) e"""  # noqa: S608
+    _within(listing, "e.time", from_ms, to_ms)
+    return listing
+
+
+def backtests(status: str | None) -> Listing:
+    item = """json_build_object('run_id', r.run_id, 'book', r.book, 'strategy', r.strategy, 'market', r.market,
+        'intervals', r.intervals, 'status', r.status, 'progress', r.progress, 'error', r.error, 'config', r.config,
+        'results', r.results, 'created_at', ms(r.created_at), 'finished_at', ms(r.finished_at))::text"""
+    listing = Listing(
+        "backtests",
+        "from backtest_runs r",
+        item,
+        [Key("date_trunc('milliseconds', r.created_at)", is_time=True), Key("r.run_id::text")],
+    )
+    listing.match("r.status = {}", status)
+    return listing
+
+
+def _of_book(listing: Listing, alias: str, book: str | None) -> None:
+    if book is None:
+        listing.where.append("b.mode <> 'backtest'")
+    listing.match(f"{alias}.book = {{}}", book)
+
+
+def _within(listing: Listing, column: str, from_ms: int | None, to_ms: int | None) -> None:
+    listing.match(f"{column} >= at_ms({{}}::bigint)", from_ms)
+    listing.match(f"{column} < at_ms({{}}::bigint)", to_ms)

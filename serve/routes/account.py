@@ -1,0 +1,119 @@
+"""Decisions, trades, positions and equity of books. Backtests' books show only when named."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from serve import queries, schemas
+from serve.parameters import Cursor, From, Limit, MarketName, Symbol, To, interval_name, span
+from serve.problems import NotFound
+from serve.services import Service, Services, json_text
+from trading.intervals import DAY_MS, MINUTE_MS
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["account"])
+BookName = Annotated[str | None, Query(max_length=80, description="Default: every book that is no backtest.")]
+OptionalInterval = Annotated[str | None, Query(max_length=20, description="Only this interval.")]
+Outcome = Literal["acted", "hold", "warming", "hole", "late", "stale", "risk"]
+
+
+@router.get("/decisions", response_model=schemas.Listed[schemas.Decision])
+async def decisions(
+    service: Service,
+    book: BookName = None,
+    market: MarketName = None,
+    symbol: Symbol = None,
+    interval: OptionalInterval = None,
+    outcome: Annotated[Outcome | None, Query(description="Only this outcome.")] = None,
+    limit: Limit = 100,
+    from_: From = None,
+    to: To = None,
+    cursor: Cursor = None,
+) -> Response:
+    """Decisions by the close they were made at, newest first; HOLD and suppressed ones too, with every number they saw."""
+    start, end = span(from_, to)
+    listing = queries.decisions(
+        await _book(service, book),
+        await service.markets.find_id(market, symbol),
+        _interval(interval),
+        outcome,
+        start,
+        end,
+    )
+    return json_text((await listing.page(service.database, limit, cursor, forward=False, reverse=False)).json())
+
+
+@router.get("/trades", response_model=schemas.Listed[schemas.Trade])
+async def trades(
+    service: Service,
+    book: BookName = None,
+    market: MarketName = None,
+    symbol: Symbol = None,
+    interval: OptionalInterval = None,
+    limit: Limit = 100,
+    from_: From = None,
+    to: To = None,
+    cursor: Cursor = None,
+) -> Response:
+    """Trades by entry time, newest first; an open one has no exit yet."""
+    start, end = span(from_, to)
+    listing = queries.trades(
+        await _book(service, book), await service.markets.find_id(market, symbol), _interval(interval), start, end
+    )
+    return json_text((await listing.page(service.database, limit, cursor, forward=False, reverse=False)).json())
+
+
+@router.get("/positions", response_model=schemas.Listed[schemas.Position])
+async def positions(
+    service: Service,
+    book: BookName = None,
+    market: MarketName = None,
+    symbol: Symbol = None,
+    limit: Limit = 1000,
+    cursor: Cursor = None,
+) -> Response:
+    """What every sleeve (instance, market, interval) of a book holds, flat ones too."""
+    listing = queries.positions(await _book(service, book), await service.markets.find_id(market, symbol))
+    return json_text((await listing.page(service.database, limit, cursor, forward=True, reverse=False)).json())
+
+
+@router.get("/equity", response_model=schemas.Listed[schemas.EquityPoint])
+async def equity(
+    service: Service,
+    book: Annotated[str | None, Query(max_length=80, description="Default: the first configured book.")] = None,
+    market: MarketName = None,
+    symbol: Symbol = None,
+    step_minutes: Annotated[int, Query(ge=1, le=DAY_MS // MINUTE_MS, description="Only every this many minutes.")] = 1,
+    limit: Limit = 1000,
+    from_: From = None,
+    to: To = None,
+    cursor: Cursor = None,
+) -> Response:
+    """A book's equity in time order, marked at each closed minute: the newest ``limit`` points, or from ``from`` on."""
+    start, end = span(from_, to)
+    name = await _book(service, book) or next(iter(service.config.books))
+    market_id = await service.markets.find_id(market, symbol)
+    listing = queries.equity(name, market_id, start, end, step_minutes * MINUTE_MS)
+    forward = start is not None
+    page = await listing.page(service.database, limit, cursor, forward=forward, reverse=not forward)
+    return json_text(page.json(book=name))
+
+
+def _interval(text: str | None) -> str | None:
+    return None if text is None else interval_name(text)
+
+
+async def _book(service: Services, name: str | None) -> str | None:
+    if name is None:
+        return None
+    known = await service.database.fetch(
+        "select book from books where mode <> 'backtest' or book = $1 order by book", name
+    )
+    if name not in [row["book"] for row in known]:
+        listed = ", ".join(row["book"] for row in known) or "none yet"
+        raise NotFound(f"There is no book {name!r}.", field="book", value=name, fix=f"Known: {listed}.")
+    return name
