@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from trading.config.secrets import environment_secret, write_secret
 from trading.errors import ConfigError
 
 __all__ = [
@@ -70,7 +70,7 @@ def server_from_environment(environment: Mapping[str, str], secrets_dir: Path) -
         raise ConfigError(
             f"DB_PORT is {text!r}, which is no port.", field="DB_PORT", value=text, fix="Give a number from 1 to 65535."
         )
-    password = environment.get("DB_PASSWORD", "")
+    password = environment_secret(environment, "DB_PASSWORD").reveal()
     return DatabaseTarget(
         host=host,
         port=int(text),
@@ -78,14 +78,3 @@ def server_from_environment(environment: Mapping[str, str], secrets_dir: Path) -
         user=environment.get("DB_USER", "").strip() or DATABASE_USER,
         password_file=str(write_secret(secrets_dir / "db_password", password)) if password else None,
     )
-
-
-def write_secret(path: Path, secret: str) -> Path:
-    """Write ``secret`` to ``path``, readable by its owner only from the first byte on; replaces what was there."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(secret)
-    fresh.replace(path)
-    return path
