@@ -215,6 +215,20 @@ def test_a_hole_that_begins_at_a_candle_boundary_leaves_the_candle_before_whole(
     assert all(c.complete for c in derived(out))
 
 
+def test_candles_that_close_within_a_hole_come_in_order_of_closing() -> None:
+    state = TimeframeState(MARKET, ["3m", "4m", "5m"], heal_wait_minutes=0)
+    minutes = random_minutes(NOON, 11)  # noon is a boundary of all three
+    out = feed(state, [*minutes, absent(11, 9)])
+    assert [(c.interval, c.close_time_ms) for c in derived(out)[-3:]] == [
+        ("3m", minute(12)),
+        ("4m", minute(12)),
+        ("5m", minute(15)),
+    ]
+    state = TimeframeState(MARKET, ["3m", "4m"], heal_wait_minutes=0)
+    out = feed(state, [*random_minutes(minute(12), 7), absent(19, 9)])
+    assert [(c.interval, c.close_time_ms) for c in derived(out)[-2:]] == [("4m", minute(20)), ("3m", minute(21))]
+
+
 def test_minutes_nobody_told_of_are_missing() -> None:
     state = TimeframeState(MARKET, [], heal_wait_minutes=10)
     minutes = random_minutes(NOON, 5)
