@@ -1,0 +1,1 @@
+"""Books, the fill model, decisions and trade statistics."""

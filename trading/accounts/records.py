@@ -1,0 +1,153 @@
+"""What trading writes down: decisions, orders, fills, positions, equity marks and transfers.
+
+Each mirrors the columns of its table, with the market's key in place of its number and epoch milliseconds in place of
+timestamps. Money, prices and quantities are Decimal; ``to_dict`` gives them as text, so that JSON loses nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from typing import Any
+
+__all__ = ["Decision", "EquityMark", "Fill", "Order", "Position", "Record", "SleeveKey", "Transfer"]
+
+SleeveKey = tuple[str, str, str]
+"""(instance_id, market, interval): the unit that holds a position and its share of the book's cash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Base of all records: frozen, comparable field by field."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-safe dict: Decimals as text, tuples as lists."""
+        return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Record):
+    """What one signal led to. ``actions`` are its legs in order (none for HOLD); ``outcome`` says why if they were not sent."""
+
+    decision_id: str
+    book: str
+    instance_id: str
+    market: str
+    interval: str
+    open_ms: int
+    close_ms: int
+    actions: tuple[str, ...]
+    target: str
+    confidence: float
+    outcome: str
+    reason: str
+    price: Decimal
+    position_before: Decimal
+    features: dict[str, float | None]
+    candle_revision: int = 0
+    received_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Order(Record):
+    """One leg's order. An opening order has ``quote_amount``, a closing one ``quantity``; ``order_id`` is the client order id."""
+
+    order_id: str
+    decision_id: str | None
+    leg: int
+    book: str
+    instance_id: str
+    market: str
+    interval: str
+    action: str
+    side: str
+    type: str
+    quantity: Decimal | None
+    quote_amount: Decimal | None
+    status: str
+    reason: str
+    created_ms: int
+    updated_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fill(Record):
+    """What the venue did. ``slippage`` is its cost in quote currency, contained in ``price``; ``fee`` is on top."""
+
+    fill_id: str
+    order_id: str
+    book: str
+    instance_id: str
+    market: str
+    interval: str
+    trade_no: int
+    role: str
+    side: str
+    price: Decimal
+    quantity: Decimal
+    fee: Decimal
+    fee_asset: str
+    slippage: Decimal
+    realized_pnl: Decimal
+    reason: str
+    time_ms: int
+
+    @property
+    def sleeve(self) -> SleeveKey:
+        return self.instance_id, self.market, self.interval
+
+
+@dataclass(frozen=True, slots=True)
+class Position(Record):
+    """A sleeve as it stands: ``quantity`` is signed, ``cash`` its money, ``mark`` the last close it was valued at."""
+
+    book: str
+    instance_id: str
+    market: str
+    interval: str
+    quantity: Decimal
+    entry_price: Decimal | None
+    entry_ms: int | None
+    cash: Decimal
+    mark: Decimal | None
+    equity: Decimal
+    as_of_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class EquityMark(Record):
+    """What the sleeves of one book on one market are worth together at the close of a minute."""
+
+    book: str
+    market: str
+    time_ms: int
+    cash: Decimal
+    position_value: Decimal
+    equity: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer(Record):
+    """Money that moved without a fill: the deposit a sleeve begins with, and funding (negative when paid)."""
+
+    transfer_id: str
+    book: str
+    instance_id: str
+    market: str
+    interval: str
+    kind: str
+    amount: Decimal
+    currency: str
+    time_ms: int
+
+    @property
+    def sleeve(self) -> SleeveKey:
+        return self.instance_id, self.market, self.interval
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, tuple):
+        return list(value)
+    return value
