@@ -223,6 +223,7 @@ class FeedState:
         elif event.error is not None:
             self._catch_up = True
             self._back_off(event.mono)
+            self._heal_at = max(self._heal_at, self._fetch_at)
             self._tell_missing(event.error)
         else:
             self._on_rows(event)
@@ -376,17 +377,20 @@ class FeedState:
         self._failures += 1
 
     def _schedule(self, mono: float) -> None:
-        if self._in_flight is not None or not self._placed:
+        """Have one question under way at a time: first for what comes next, then for what is to be healed."""
+        asked = self._in_flight
+        if not self._placed or (asked is not None and asked.to_ms is None):
             return
         allowed = mono >= self._blocked_until
         if self._catch_up or self._pending or self._overdue:
-            if allowed and mono >= self._fetch_at:
+            if not allowed or mono < self._fetch_at:
+                if self._error is not None:
+                    self._tell_missing(self._error)
+            elif asked is None:
                 self._catch_up = False
                 self._ask(Fetch(self._high))
                 return
-            if self._error is not None:
-                self._tell_missing(self._error)
-        if self._missing and allowed and mono >= self._heal_at:
+        if self._missing and asked is None and allowed and mono >= self._heal_at:
             # Round and round, so that minutes the venue cannot give do not keep the others waiting.
             ahead = [span for span in self._missing if span[1] > self._heal_cursor]
             if not ahead:

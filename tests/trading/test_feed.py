@@ -1,0 +1,356 @@
+"""What a feed tells when its stream loses, repeats, reorders or stops, and when REST fails."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.trading.feed_world import MARKET, MINUTE_MS, World, at, minute
+from trading.candles import Candle, Hole
+from trading.events import Heal
+from trading.feed import BUFFER, FeedState
+from trading.feed_events import Anomaly, Fetched, Final, Garbage, Refetch, Resume
+
+
+def state(**options: object) -> FeedState:
+    return FeedState(MARKET, lambda: 0.5, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def world() -> World:
+    """A feed that has told minutes 0 and 1 and is at rest."""
+    made = World(state())
+    made.resume(high=0)
+    made.answer()
+    made.connect()
+    made.answer()
+    made.close_minute()
+    made.close_minute()
+    assert [item.open_time_ms for item in made.items if isinstance(item, Candle)] == [at(0), at(1)]
+    return made
+
+
+def kinds(world: World, since: int = 2) -> list[tuple[str, int, int]]:
+    """(kind, first minute, minute after the last) of every item after the first ``since``."""
+    out = []
+    for item in world.items[since:]:
+        if isinstance(item, Candle):
+            out.append(("candle", item.open_time_ms, item.close_time_ms))
+        elif isinstance(item, Hole):
+            out.append((str(item.reason), item.from_ms, item.to_ms))
+        elif isinstance(item, Heal):
+            out.append(("heal", item.from_ms, item.to_ms))
+    return [(kind, (start - at(0)) // MINUTE_MS, (end - at(0)) // MINUTE_MS) for kind, start, end in out]
+
+
+def test_a_jump_in_the_stream_is_filled_before_the_newer_candle(world: World) -> None:
+    world.close_minute(streamed=False)
+    world.close_minute()
+    assert kinds(world) == []
+    world.answer()
+    assert kinds(world) == [("candle", 2, 3), ("candle", 3, 4)]
+
+
+def test_minutes_that_rest_does_not_have_between_others_are_absent() -> None:
+    world = World(state(), absent=frozenset({1, 2}))
+    world.resume(high=0)
+    world.connect()
+    world.answer()
+    for _ in range(4):
+        world.close_minute()
+    world.settle()
+    assert kinds(world, 0) == [("candle", 0, 1), ("absent", 1, 3), ("candle", 3, 4)]
+
+
+def test_a_minute_is_not_absent_before_rest_shows_a_later_row(world: World) -> None:
+    world.close_minute(streamed=False)
+    world.close_minute()
+    asked = world.fetches.pop()
+    world.tell(Fetched(world.mono, asked.from_ms, (), asked.from_ms))
+    assert kinds(world) == []
+    world.tick()
+    world.answer()
+    assert kinds(world) == [("candle", 2, 3), ("candle", 3, 4)]
+
+
+def test_rest_that_stays_behind_the_stream_makes_the_minutes_missing_then_healed(world: World) -> None:
+    world.close_minute(streamed=False)
+    world.close_minute()
+    for _ in range(3):
+        asked = world.fetches.pop()
+        world.tell(Fetched(world.mono, asked.from_ms, (), asked.from_ms))
+        world.tick(5)
+    assert kinds(world) == [("missing", 2, 3), ("candle", 3, 4)]
+    world.settle()
+    assert kinds(world)[2:] == [("heal", 2, 3)]
+
+
+def test_when_rest_fails_newer_candles_follow_the_missing_ones_at_once_and_the_heal_comes_later(world: World) -> None:
+    world.close_minute(streamed=False)
+    world.close_minute()
+    world.answer(error="HTTP 503")
+    assert kinds(world) == [("missing", 2, 3), ("candle", 3, 4)]
+    world.close_minute(streamed=False)
+    world.close_minute()
+    assert kinds(world)[2:] == [("missing", 4, 5), ("candle", 5, 6)], "REST is known to be down: nothing to wait for"
+    world.settle()
+    assert kinds(world)[4:] == [("heal", 2, 3), ("heal", 4, 5)]
+    assert world.state.counters.healed == 2
+
+
+def test_rest_is_asked_again_no_sooner_than_it_wants(world: World) -> None:
+    world.close_minute(streamed=False)
+    world.close_minute()
+    world.answer(error="HTTP 429", retry_after_s=90)
+    world.tick(89)
+    assert world.fetches == []
+    world.tick(2)
+    assert world.fetches
+
+
+def test_a_candle_that_never_closed_in_the_stream_is_fetched_after_the_grace_time(world: World) -> None:
+    world.close_minute(streamed=False)
+    world.tick(1, clock=True)
+    world.answer()
+    assert kinds(world) == [("candle", 2, 3)]
+
+
+def test_nothing_is_fetched_within_the_grace_time(world: World) -> None:
+    world.close_minute(streamed=False)
+    world.state.handle(Resume(world.mono, at(2)))
+    world.fetches.clear()
+    world = World(state(grace_ms=40_000))
+    world.resume(high=0)
+    world.answer()
+    world.now = 1
+    world.tick(1, clock=True)
+    assert world.fetches == []
+
+
+def test_minutes_go_on_by_rest_while_the_socket_cannot_be_opened(world: World) -> None:
+    world.lose_socket()
+    for _ in range(3):
+        world.close_minute(streamed=False)
+        world.tick(60, clock=True)
+        world.answer()
+    assert kinds(world) == [("candle", 2, 3), ("candle", 3, 4), ("candle", 4, 5)]
+
+
+@pytest.mark.covers("W19")
+def test_after_a_reconnect_what_closed_in_between_comes_from_rest(world: World) -> None:
+    world.lose_socket()
+    for _ in range(5):
+        world.close_minute(streamed=False)
+    world.connect()
+    world.answer()
+    world.close_minute()
+    assert kinds(world) == [("candle", i, i + 1) for i in range(2, 8)]
+    assert {item.source for item in world.items[2:7]} == {"rest"}
+
+
+def test_a_repeated_candle_is_told_once_and_without_noise(world: World) -> None:
+    world.frame(1)
+    world.frame(1)
+    assert kinds(world) == []
+    assert world.notes == []
+    assert world.state.counters.duplicates == 2
+
+
+def test_a_repeated_candle_that_differs_is_an_anomaly_and_changes_nothing(world: World) -> None:
+    world.frame(1, close=100_00000003)
+    assert kinds(world) == []
+    assert [(note.reason, note.from_ms) for note in world.notes] == [("revised", at(1))]
+
+
+def test_two_candles_in_the_wrong_order_are_told_in_the_right_one(world: World) -> None:
+    world.now += 2
+    world.frame(3)
+    world.frame(2)
+    assert kinds(world) == [("candle", 2, 3), ("candle", 3, 4)]
+    world.answer()
+    assert kinds(world) == [("candle", 2, 3), ("candle", 3, 4)]
+    assert world.notes == []
+
+
+def test_a_closed_candle_that_was_given_up_is_noted_when_the_stream_brings_it_late(world: World) -> None:
+    world.close_minute(streamed=False)
+    world.close_minute()
+    world.answer(error="HTTP 503")
+    world.frame(2)
+    assert [note.reason for note in world.notes] == ["out_of_order"]
+    world.settle()
+    assert kinds(world)[2:] == [("heal", 2, 3)]
+
+
+def test_a_candle_from_the_future_is_refused(world: World) -> None:
+    world.tell(Final(world.mono, world.conn, minute(9_999_999), venue_ms=at(3)))
+    assert [note.reason for note in world.notes] == ["future"]
+    world.close_minute()
+    assert kinds(world) == [("candle", 2, 3)]
+
+
+def test_garbage_is_noted_and_the_minute_it_hid_is_fetched(world: World) -> None:
+    world.tell(Garbage(world.mono, Anomaly(MARKET, "malformed", "half a frame")))
+    world.close_minute(streamed=False)
+    world.close_minute()
+    world.answer()
+    assert kinds(world) == [("candle", 2, 3), ("candle", 3, 4)]
+    assert world.state.counters.anomalies == {"malformed": 1}
+
+
+def test_first_history_comes_in_pages_and_candles_of_the_stream_wait_for_it() -> None:
+    world = World(state(), page_rows=3)
+    world.now = 7
+    world.resume(warmup=0)
+    world.connect()
+    world.close_minute()
+    assert world.items == []
+    world.answer()
+    assert [len(world.items), world.state.warming] == [3, True]
+    world.settle()
+    assert kinds(world, 0) == [("candle", i, i + 1) for i in range(8)]
+    assert not world.state.warming
+
+
+def test_first_history_is_never_told_as_missing() -> None:
+    world = World(state())
+    world.now = 5
+    world.resume(warmup=0)
+    world.connect()
+    world.answer(error="HTTP 503")
+    world.close_minute()
+    assert world.items == []
+    world.settle()
+    assert kinds(world, 0) == [("candle", i, i + 1) for i in range(6)]
+
+
+def test_history_that_begins_later_than_asked_is_no_hole() -> None:
+    world = World(state(), absent=frozenset(range(4)))
+    world.now = 6
+    world.resume(warmup=0)
+    world.answer()
+    assert kinds(world, 0) == [("candle", 4, 5), ("candle", 5, 6)]
+
+
+def test_without_any_wish_the_first_candle_of_the_stream_is_the_first() -> None:
+    world = World(state())
+    world.now = 5
+    world.resume()
+    world.connect()
+    world.close_minute()
+    assert kinds(world, 0) == [("candle", 5, 6)]
+
+
+def test_a_restart_goes_on_from_the_stored_high_water_and_heals_stored_holes() -> None:
+    world = World(state())
+    world.now = 9
+    world.tell(Resume(world.mono, at(6), missing=((at(2), at(4)),)))
+    world.settle()
+    assert kinds(world, 0) == [("candle", 6, 7), ("candle", 7, 8), ("candle", 8, 9), ("heal", 2, 4)]
+
+
+def test_going_back_to_an_older_high_water_tells_everything_since_again(world: World) -> None:
+    world.close_minute()
+    world.resume(high=1)
+    world.answer()
+    assert kinds(world, 3) == [("candle", 1, 2), ("candle", 2, 3)]
+
+
+def test_minutes_that_storage_lost_come_again_as_a_heal(world: World) -> None:
+    world.tell(Refetch(world.mono, at(0), at(2)))
+    world.answer()
+    assert kinds(world) == [("heal", 0, 2)]
+
+
+def test_a_row_without_a_usable_candle_is_missing_and_not_absent(world: World) -> None:
+    world.lose_socket()
+    world.now = 5
+    world.connect()
+    asked = world.fetches.pop()
+    rows = (minute(2, source="rest"), minute(4, source="rest"))
+    world.tell(Fetched(world.mono, asked.from_ms, rows, at(5), unusable=(at(3),)))
+    assert kinds(world) == [("candle", 2, 3), ("missing", 3, 4), ("candle", 4, 5)]
+
+
+def test_unusable_rows_do_not_keep_other_minutes_from_being_healed(world: World) -> None:
+    world.now = 9
+    world.tell(Resume(world.mono, at(9), missing=((at(3), at(4)), (at(6), at(7)))))
+    world.answer()
+    world.tick()
+    asked = world.fetches.pop()
+    assert asked.from_ms == at(3)
+    world.tell(Fetched(world.mono, at(3), (minute(4, source="rest"),), at(5), unusable=(at(3),)))
+    world.tick(5)
+    world.answer()
+    assert kinds(world) == [("heal", 6, 7)]
+    assert world.state.missing == ((at(3), at(4)),)
+
+
+def test_a_long_wait_for_rest_keeps_a_bounded_number_of_candles_and_loses_none() -> None:
+    world = World(state())
+    world.resume(high=0)
+    world.connect()
+    world.now = 1
+    for _ in range(BUFFER + 200):
+        world.close_minute()
+    assert [note.reason for note in world.notes] == ["overflow"]
+    assert world.state.counters.overflowed == 200
+    world.settle()
+    assert world.told() == dict.fromkeys(range(BUFFER + 201), "candle")
+
+
+class TestWhateverHappens:
+    """Random loss, repetition, reordering, disconnects and REST failures over a known series."""
+
+    @settings(max_examples=300, deadline=None)
+    @given(data=st.data())
+    @pytest.mark.covers("S1-4", "S2-2", "W15", "W19")
+    def test_every_minute_is_told_once_in_order_and_in_the_end_correctly(self, data: st.DataObject) -> None:
+        absent = data.draw(st.frozensets(st.integers(1, 38), max_size=12), "absent")
+        world = World(state(), absent, page_rows=data.draw(st.integers(2, 12), "rows of a page"))
+        warmup = data.draw(st.booleans(), "first start")
+        world.now = data.draw(st.integers(1, 6), "history") if warmup else 0
+        world.resume(**({"warmup": 0} if warmup else {"high": 0}))
+        steps = st.sampled_from(
+            ["close", "close", "close", "lose", "repeat", "swap", "drop", "connect", "answer", "fail", "tick", "late"]
+        )
+        held: list[int] = []
+        for step in data.draw(st.lists(steps, max_size=60), "steps"):
+            if world.now < 38:
+                self._play(world, step, held)
+        while world.now in absent or world.now < 3:
+            world.close_minute(streamed=False)
+        world.close_minute(streamed=False)
+        world.settle()
+        expected = {i: "absent" if i in absent else "candle" for i in range(world.now)}
+        told = world.told()
+        first = min(told)
+        assert set(range(first)) <= absent
+        assert told == {i: kind for i, kind in expected.items() if i >= first}
+        assert not [note for note in world.notes if note.reason == "revised"]
+
+    def _play(self, world: World, step: str, held: list[int]) -> None:
+        if step == "close":
+            world.close_minute()
+        elif step == "lose":
+            world.close_minute(streamed=False)
+        elif step == "repeat" and world.now:
+            world.frame(world.now - 1)
+        elif step == "swap":
+            world.now += 2
+            world.frame(world.now - 1)
+            world.frame(world.now - 2)
+        elif step == "late":
+            held.append(world.now)
+            world.close_minute(streamed=False)
+            if len(held) > 2:
+                world.frame(held.pop(0))
+        elif step == "drop" and world.sockets:
+            world.lose_socket()
+        elif step == "connect" and world.opening:
+            world.connect()
+        elif step in ("answer", "fail") and world.fetches:
+            world.answer(error="HTTP 503" if step == "fail" else None)
+        elif step == "tick":
+            world.tick(2.0, clock=True)
