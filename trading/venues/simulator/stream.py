@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections import deque
@@ -111,11 +112,10 @@ class Hub:
         pinging = asyncio.create_task(self._ping(connection))
         self._subscriptions_changed()
         try:
-            async for message in socket:
-                if not await self._take(connection, message):
-                    break
-        except ConnectionError:
-            pass
+            with contextlib.suppress(ConnectionError):
+                async for message in socket:
+                    if not await self._take(connection, message):
+                        break
         finally:
             pinging.cancel()
             self._connections.discard(connection)
@@ -179,7 +179,8 @@ class Hub:
                 await connection.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"Pong timeout")
                 return
             connection.ping_payload = str(time.time_ns() // 1_000_000).encode()
-            await connection.socket.ping(connection.ping_payload)
+            with contextlib.suppress(ConnectionError):
+                await connection.socket.ping(connection.ping_payload)
 
     async def _take(self, connection: _Connection, message: WSMessage) -> bool:
         """Handle one incoming message; False when the connection must end."""
