@@ -103,6 +103,7 @@ class BundledPostgres:
         try:
             binaries = find_binaries(self.data_dir, self._wanted)
             account = choose_account(self.data_dir, binaries.postgres)
+            self._let_pass(account)
             if not (self.data_dir / "PG_VERSION").exists():
                 await self._initialise(binaries, account)
             await self._await_predecessor()
@@ -156,13 +157,16 @@ class BundledPostgres:
             self._lock.close()
             self._lock = None
 
+    @property
+    def _lock_path(self) -> Path:
+        return self.data_dir.with_name(self.data_dir.name + ".lock")
+
     def _programs(self) -> tuple[Binaries, Account]:
         binaries = find_binaries(self.data_dir, self._wanted)
         return binaries, choose_account(self.data_dir, binaries.postgres)
 
     def _take_lock(self) -> None:
-        path = self.data_dir.with_name(self.data_dir.name + ".lock")
-        file = path.open("a+", encoding="ascii")
+        file = self._lock_path.open("a+", encoding="ascii")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -174,6 +178,16 @@ class BundledPostgres:
         file.write(str(os.getpid()))
         file.flush()
         self._lock = file
+
+    def _let_pass(self, account: Account) -> None:
+        """Another account must pass through the folder above the data: it may enter it, not look into it."""
+        if account.uid is None:
+            return
+        account.owns(self._lock_path)
+        parent = self.data_dir.parent
+        told = parent.stat()
+        if told.st_uid == os.getuid():
+            parent.chmod(stat.S_IMODE(told.st_mode) | stat.S_IXOTH)
 
     async def _initialise(self, binaries: Binaries, account: Account) -> None:
         """initdb beside the final place, then rename: an interrupted first start leaves nothing half-made."""
@@ -247,6 +261,7 @@ class BundledPostgres:
         folder = Path(tempfile.mkdtemp(prefix="manta-pg-", dir=runtime if plain else "/tmp"))  # noqa: S108 - mkdtemp is 0700
         account.owns(folder)
         note.write_text(str(folder), encoding="utf-8")
+        account.owns(note)
         return folder
 
     async def _launch_with_retries(self, binaries: Binaries, account: Account) -> None:
@@ -288,6 +303,7 @@ class BundledPostgres:
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
         with log_file.open("ab") as output:
+            account.owns(log_file)
             begin = output.tell()
             self._process = process = _spawn(command, account, output)
         deadline = time.monotonic() + _START_TIMEOUT_S
