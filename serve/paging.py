@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serve.database import Database
+from serve.parameters import Paging
 from trading.errors import BadInput
 
 __all__ = ["Key", "Listing", "Page"]
@@ -70,9 +71,10 @@ class Listing:
             self.args.append(value)
             self.where.append(condition.format(f"${len(self.args)}"))
 
-    async def page(self, database: Database, limit: int, cursor: str | None, *, forward: bool, reverse: bool) -> Page:
-        """Up to ``limit`` items: towards newer rows if ``forward``; ``reverse`` turns the page around."""
-        last = self._read(cursor, forward) if cursor else None
+    async def page(self, database: Database, paging: Paging, *, forward: bool, reverse: bool) -> Page:
+        """Up to ``paging.limit`` items: towards newer rows if ``forward``; ``reverse`` turns the page around."""
+        limit = paging.limit
+        last = self._read(paging.cursor, forward) if paging.cursor else None
         conditions, args = list(self.where), list(self.args)
         if last is not None:
             columns = ", ".join(key.column for key in self.key)

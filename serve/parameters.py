@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import Query
+from fastapi import Depends, Query
 
 from serve.database import Database
 from serve.problems import NotFound
@@ -16,38 +16,20 @@ from trading.errors import BadInput
 from trading.intervals import parse_interval
 
 __all__ = [
-    "Cursor",
-    "From",
+    "InSpan",
     "IntervalName",
-    "Limit",
-    "MarketName",
     "Markets",
-    "Symbol",
-    "To",
+    "Naming",
+    "Paged",
+    "Paging",
+    "Span",
+    "WhichMarket",
     "interval_name",
     "span",
-    "time_ms",
 ]
 
 _LATEST_MS = 4_102_444_800_000  # 2100-01-01: a later number is nanoseconds or a mistake
 
-Limit = Annotated[int, Query(ge=1, le=5000, description="Rows of one page.")]
-Cursor = Annotated[
-    str | None, Query(max_length=500, description="next_cursor of the page before; keep all other filters.")
-]
-From = Annotated[
-    str | None,
-    Query(
-        alias="from", max_length=40, description="Inclusive: epoch milliseconds or ISO 8601, UTC when it names no zone."
-    ),
-]
-To = Annotated[str | None, Query(max_length=40, description="Exclusive: epoch milliseconds or ISO 8601.")]
-MarketName = Annotated[
-    str | None, Query(max_length=80, description="Like binance:BTCUSDT. May be left out if there is one.")
-]
-Symbol = Annotated[
-    str | None, Query(max_length=80, description="Instead of market: BTCUSDT, BTC/USDT, BTC_USDT or BTC.")
-]
 IntervalName = Annotated[str, Query(max_length=20, description="Like 1m, 37m, 1h, 1d, 1w or 1M (a month).")]
 
 
@@ -76,12 +58,75 @@ def time_ms(text: str | None, name: str) -> int | None:
     return value
 
 
-def span(from_: str | None, to: str | None) -> tuple[int | None, int | None]:
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A range of times, end exclusive; None leaves a side open."""
+
+    start_ms: int | None = None
+    end_ms: int | None = None
+
+
+def span(from_: str | None, to: str | None) -> Span:
     """Both ends of a range; BadInput when it is upside down."""
     start, end = time_ms(from_, "from"), time_ms(to, "to")
     if start is not None and end is not None and start > end:
         raise BadInput("from lies after to.", field="from", value=from_, fix="Swap them, or leave one out.")
-    return start, end
+    return Span(start, end)
+
+
+_TIME = "epoch milliseconds, or ISO 8601 (UTC when it names no zone)."
+
+
+def _span_query(
+    from_: Annotated[str | None, Query(alias="from", max_length=40, description=f"Inclusive: {_TIME}")] = None,
+    to: Annotated[str | None, Query(max_length=40, description=f"Exclusive: {_TIME}")] = None,
+) -> Span:
+    return span(from_, to)
+
+
+InSpan = Annotated[Span, Depends(_span_query)]
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """How many rows, and after which."""
+
+    limit: int
+    cursor: str | None
+
+
+def _paging_query(
+    limit: Annotated[int, Query(ge=1, le=5000, description="Rows of one page.")] = 100,
+    cursor: Annotated[
+        str | None, Query(max_length=500, description="next_cursor of the page before; keep all other filters.")
+    ] = None,
+) -> Paging:
+    return Paging(limit, cursor)
+
+
+Paged = Annotated[Paging, Depends(_paging_query)]
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What a client calls the market it means; both None when it does not say."""
+
+    market: str | None
+    symbol: str | None
+
+
+def _market_query(
+    market: Annotated[
+        str | None, Query(max_length=80, description="Like binance:BTCUSDT. May be left out when there is one.")
+    ] = None,
+    symbol: Annotated[
+        str | None, Query(max_length=80, description="Instead of market: BTCUSDT, BTC/USDT, BTC_USDT or BTC.")
+    ] = None,
+) -> Naming:
+    return Naming(market, symbol)
+
+
+WhichMarket = Annotated[Naming, Depends(_market_query)]
 
 
 def interval_name(text: str) -> str:
@@ -99,8 +144,9 @@ class Markets:
     _bases: dict[str, tuple[str, str]] = field(default_factory=dict)
     _read_at: float = float("-inf")
 
-    async def find(self, market: str | None, symbol: str | None) -> tuple[str, int]:
+    async def find(self, naming: Naming) -> tuple[str, int]:
         """(``venue:symbol``, id) of the one market meant; BadInput or NotFound lists the candidates."""
+        market, symbol = naming.market, naming.symbol
         name = market or symbol
         where = "market" if market or not symbol else "symbol"
         if market and symbol and symbol != market:
@@ -133,9 +179,9 @@ class Markets:
             fix=f"Known: {', '.join(sorted(self._ids))}." if self._ids else None,
         )
 
-    async def find_id(self, market: str | None, symbol: str | None) -> int | None:
+    async def find_id(self, naming: Naming) -> int | None:
         """The id of the market meant, None when all are."""
-        return (await self.find(market, symbol))[1] if market or symbol else None
+        return (await self.find(naming))[1] if naming.market or naming.symbol else None
 
     async def all(self) -> dict[str, int]:
         """Every market and its id: configured ones first, in their order."""

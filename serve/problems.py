@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import structlog
@@ -60,9 +60,7 @@ def problem(
         "status": status,
         "detail": detail,
     }
-    for name, value in (("field", field), ("fix", fix), ("errors", errors)):
-        if value:
-            body[name] = value
+    body |= {name: value for name, value in (("field", field), ("fix", fix), ("errors", errors)) if value}
     return Response(json.dumps(body), status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
 
 
@@ -77,12 +75,12 @@ def install(app: FastAPI) -> None:
 
 
 async def _manta(request: Request, error: Exception) -> Response:
-    assert isinstance(error, MantaError)
+    error = cast("MantaError", error)
     return problem(error.http_status, error.message, title=error.title, field=error.field, fix=error.fix)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+    error = cast("RequestValidationError", error)
     found = [{"field": _field(item["loc"]), "detail": str(item["msg"])} for item in error.errors()]
     first = found[0] if found else {"field": "body", "detail": "The request is not valid."}
     return problem(422, f"{first['field']}: {first['detail']}", title="Bad input", field=first["field"], errors=found)
@@ -95,7 +93,7 @@ def _field(location: tuple[Any, ...]) -> str:
 
 
 async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+    error = cast("HTTPException", error)
     detail = str(error.detail)
     if error.status_code == 404:
         detail = f"There is nothing at {request.url.path}."

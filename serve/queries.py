@@ -7,6 +7,7 @@ rounds it. Times are epoch milliseconds.
 from __future__ import annotations
 
 from serve.paging import Key, Listing
+from serve.parameters import Span
 
 __all__ = [
     "CANDLE_CSV",
@@ -39,34 +40,29 @@ from (
 """
 
 
-def candles(market_id: int, interval: str, from_ms: int | None, to_ms: int | None) -> Listing:
+def candles(market_id: int, interval: str, span: Span) -> Listing:
     listing = Listing("candles", "from candles c", _CANDLE, [Key("c.open_time", is_time=True)])
     listing.match("c.market_id = {}", market_id)
     listing.match("c.interval = {}", interval)
-    _within(listing, "c.open_time", from_ms, to_ms)
+    _within(listing, "c.open_time", span)
     return listing
 
 
-def features(market_id: int, interval: str, name: str | None, from_ms: int | None, to_ms: int | None) -> Listing:
+def features(market_id: int, interval: str, name: str | None, span: Span) -> Listing:
     item = """'{"open_time":' || ms(f.open_time) || ',"name":' || to_json(f.name) || ',"value":' || coalesce(f.value::text, 'null')
         || ',"params":' || f.params || '}'"""
     listing = Listing("features", "from features f", item, [Key("f.open_time", is_time=True), Key("f.name")])
     listing.match("f.market_id = {}", market_id)
     listing.match("f.interval = {}", interval)
     listing.match("f.name = {}", name)
-    _within(listing, "f.open_time", from_ms, to_ms)
+    _within(listing, "f.open_time", span)
     return listing
 
 
 def decisions(
-    book: str | None,
-    market_id: int | None,
-    interval: str | None,
-    kind: str | None,
-    from_ms: int | None,
-    to_ms: int | None,
+    book: str | None, market_id: int | None, interval: str | None, outcome: str | None, acting: bool | None, span: Span
 ) -> Listing:
-    """Decisions of one book, or of every book that is no backtest; ``kind`` is an outcome or ``trades``: anything but HOLD."""
+    """Decisions of one book, or of every book that is no backtest; ``acting``: only those to open or close, or only holds."""
     item = f"""json_build_object('decision_id', d.decision_id, 'book', d.book, 'mode', b.mode, 'instance_id', d.instance_id,
         'market', {_MARKET}, 'interval', d.interval, 'open_time', ms(d.open_time), 'close_time', ms(d.close_time),
         'actions', d.actions, 'target', d.target, 'confidence', d.confidence, 'outcome', d.outcome, 'reason', d.reason,
@@ -77,14 +73,13 @@ def decisions(
     _of_book(listing, "d", book)
     listing.match("d.market_id = {}", market_id)
     listing.match("d.interval = {}", interval)
-    listing.match("d.outcome = {}", kind)
-    _within(listing, "d.close_time", from_ms, to_ms)
+    listing.match("d.outcome = {}", outcome)
+    listing.match("({} = (d.actions && '{{OPEN_LONG,CLOSE_LONG,OPEN_SHORT,CLOSE_SHORT}}'))", acting)
+    _within(listing, "d.close_time", span)
     return listing
 
 
-def trades(
-    book: str | None, market_id: int | None, interval: str | None, from_ms: int | None, to_ms: int | None
-) -> Listing:
+def trades(book: str | None, market_id: int | None, interval: str | None, span: Span) -> Listing:
     """Open and closed trades by their entry time."""
     item = f"""json_build_object('book', t.book, 'mode', b.mode, 'instance_id', t.instance_id, 'market', {_MARKET},
         'interval', t.interval, 'trade_no', t.trade_no, 'direction', t.direction, 'entry_time', ms(t.entry_time),
@@ -100,7 +95,7 @@ def trades(
     _of_book(listing, "t", book)
     listing.match("t.market_id = {}", market_id)
     listing.match("t.interval = {}", interval)
-    _within(listing, "t.entry_time", from_ms, to_ms)
+    _within(listing, "t.entry_time", span)
     return listing
 
 
@@ -119,7 +114,7 @@ def positions(book: str | None, market_id: int | None) -> Listing:
     return listing
 
 
-def equity(book: str, market_id: int | None, from_ms: int | None, to_ms: int | None, step_ms: int) -> Listing:
+def equity(book: str, market_id: int | None, span: Span, step_ms: int) -> Listing:
     """A book's value at each 1m close, summed over its markets (of one market if given), or every ``step_ms`` only.
 
     A market whose minute is late or a hole counts with its last known value; before its first value it counts nothing.
@@ -140,7 +135,7 @@ def equity(book: str, market_id: int | None, from_ms: int | None, to_ms: int | N
             select cash, position_value, equity from equity q
             where q.book = $1 and q.market_id = k.market_id and q.time <= t.time order by q.time desc limit 1
         ) v group by t.time) e"""  # noqa: S608
-    _within(listing, "e.time", from_ms, to_ms)
+    _within(listing, "e.time", span)
     return listing
 
 
@@ -164,6 +159,6 @@ def _of_book(listing: Listing, alias: str, book: str | None) -> None:
     listing.match(f"{alias}.book = {{}}", book)
 
 
-def _within(listing: Listing, column: str, from_ms: int | None, to_ms: int | None) -> None:
-    listing.match(f"{column} >= at_ms({{}}::bigint)", from_ms)
-    listing.match(f"{column} < at_ms({{}}::bigint)", to_ms)
+def _within(listing: Listing, column: str, span: Span) -> None:
+    listing.match(f"{column} >= at_ms({{}}::bigint)", span.start_ms)
+    listing.match(f"{column} < at_ms({{}}::bigint)", span.end_ms)

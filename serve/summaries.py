@@ -98,8 +98,7 @@ class Summaries:
         # Whole minutes, so that a full day has exactly 1,440 candles.
         upto = now // MINUTE_MS * MINUTE_MS
         span = (market_id, upto - DAY_MS, upto)
-        day = await self.database.fetchrow(_DAY, *span)
-        assert day is not None
+        [day] = await self.database.fetch(_DAY, *span)
         decisions: dict[str, int] = dict.fromkeys(("OPEN_LONG", "CLOSE_LONG", "OPEN_SHORT", "CLOSE_SHORT", "HOLD"), 0)
         for row in await self.database.fetch(_DAY_DECISIONS, *span):
             decisions[row["action"]] = decisions.get(row["action"], 0) + row["number"]

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from serve import queries, schemas
-from serve.parameters import Cursor, From, Limit, MarketName, Symbol, To, interval_name, span
+from serve.parameters import InSpan, Paged, WhichMarket, interval_name
 from serve.problems import NotFound
 from serve.services import Service, Services, json_text
 from trading.intervals import DAY_MS, MINUTE_MS
@@ -24,82 +24,71 @@ Outcome = Literal["acted", "hold", "warming", "hole", "late", "stale", "risk"]
 @router.get("/decisions", response_model=schemas.Listed[schemas.Decision])
 async def decisions(
     service: Service,
+    which: WhichMarket,
+    within: InSpan,
+    paging: Paged,
     book: BookName = None,
-    market: MarketName = None,
-    symbol: Symbol = None,
     interval: OptionalInterval = None,
     outcome: Annotated[Outcome | None, Query(description="Only this outcome.")] = None,
-    limit: Limit = 100,
-    from_: From = None,
-    to: To = None,
-    cursor: Cursor = None,
+    acting: Annotated[
+        bool | None, Query(description="true: only those that open or close; false: only the rest.")
+    ] = None,
 ) -> Response:
     """Decisions by the close they were made at, newest first; HOLD and suppressed ones too, with every number they saw."""
-    start, end = span(from_, to)
     listing = queries.decisions(
         await _book(service, book),
-        await service.markets.find_id(market, symbol),
+        await service.markets.find_id(which),
         _interval(interval),
         outcome,
-        start,
-        end,
+        acting,
+        within,
     )
-    return json_text((await listing.page(service.database, limit, cursor, forward=False, reverse=False)).json())
+    return json_text((await listing.page(service.database, paging, forward=False, reverse=False)).json())
 
 
 @router.get("/trades", response_model=schemas.Listed[schemas.Trade])
 async def trades(
     service: Service,
+    which: WhichMarket,
+    within: InSpan,
+    paging: Paged,
     book: BookName = None,
-    market: MarketName = None,
-    symbol: Symbol = None,
     interval: OptionalInterval = None,
-    limit: Limit = 100,
-    from_: From = None,
-    to: To = None,
-    cursor: Cursor = None,
 ) -> Response:
     """Trades by entry time, newest first; an open one has no exit yet."""
-    start, end = span(from_, to)
     listing = queries.trades(
-        await _book(service, book), await service.markets.find_id(market, symbol), _interval(interval), start, end
+        await _book(service, book), await service.markets.find_id(which), _interval(interval), within
     )
-    return json_text((await listing.page(service.database, limit, cursor, forward=False, reverse=False)).json())
+    return json_text((await listing.page(service.database, paging, forward=False, reverse=False)).json())
 
 
 @router.get("/positions", response_model=schemas.Listed[schemas.Position])
 async def positions(
     service: Service,
+    which: WhichMarket,
+    paging: Paged,
     book: BookName = None,
-    market: MarketName = None,
-    symbol: Symbol = None,
-    limit: Limit = 1000,
-    cursor: Cursor = None,
 ) -> Response:
     """What every sleeve (instance, market, interval) of a book holds, flat ones too."""
-    listing = queries.positions(await _book(service, book), await service.markets.find_id(market, symbol))
-    return json_text((await listing.page(service.database, limit, cursor, forward=True, reverse=False)).json())
+    listing = queries.positions(await _book(service, book), await service.markets.find_id(which))
+    return json_text((await listing.page(service.database, paging, forward=True, reverse=False)).json())
 
 
 @router.get("/equity", response_model=schemas.Listed[schemas.EquityPoint])
 async def equity(
     service: Service,
+    which: WhichMarket,
+    within: InSpan,
+    paging: Paged,
     book: Annotated[str | None, Query(max_length=80, description="Default: the first configured book.")] = None,
-    market: MarketName = None,
-    symbol: Symbol = None,
     step_minutes: Annotated[int, Query(ge=1, le=DAY_MS // MINUTE_MS, description="Only every this many minutes.")] = 1,
-    limit: Limit = 1000,
-    from_: From = None,
-    to: To = None,
-    cursor: Cursor = None,
 ) -> Response:
     """A book's equity in time order, marked at each closed minute: the newest ``limit`` points, or from ``from`` on."""
-    start, end = span(from_, to)
     name = await _book(service, book) or next(iter(service.config.books))
-    market_id = await service.markets.find_id(market, symbol)
-    listing = queries.equity(name, market_id, start, end, step_minutes * MINUTE_MS)
-    forward = start is not None
-    page = await listing.page(service.database, limit, cursor, forward=forward, reverse=not forward)
+    market_id = await service.markets.find_id(which)
+    listing = queries.equity(name, market_id, within, step_minutes * MINUTE_MS)
+    forward = within.start_ms is not None
+    page = await listing.page(service.database, paging, forward=forward, reverse=not forward)
     return json_text(page.json(book=name))
 
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response
 
 from serve import queries, schemas
-from serve.parameters import Cursor, interval_name, span
+from serve.parameters import Naming, Paged, Paging, interval_name, span
 from serve.problems import NotFound, Refused
 from serve.services import Service, Services, json_text
 from trading.config.model import StrategyInstance
@@ -72,12 +72,12 @@ async def start(service: Service, body: schemas.BacktestRequest) -> Response:
 @router.get("", response_model=schemas.Listed[schemas.Backtest])
 async def backtests(
     service: Service,
+    paging: Paged,
     status: Annotated[Literal["queued", "running", "done", "failed"] | None, Query(description="Only these.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: Cursor = None,
 ) -> Response:
     """Runs, newest first."""
-    page = await queries.backtests(status).page(service.database, limit, cursor, forward=False, reverse=False)
+    page = await queries.backtests(status).page(service.database, paging, forward=False, reverse=False)
     return json_text(page.json())
 
 
@@ -86,7 +86,7 @@ async def backtest(service: Service, run_id: UUID) -> Response:
     """One run: its progress, and its results when it is done."""
     listing = queries.backtests(None)
     listing.match("r.run_id = {}", run_id)
-    page = await listing.page(service.database, 1, None, forward=False, reverse=False)
+    page = await listing.page(service.database, Paging(1, None), forward=False, reverse=False)
     if not page.items:
         raise _unknown(run_id)
     return json_text(page.items[0])
@@ -121,19 +121,19 @@ async def delete(
 
 async def _request(service: Services, body: schemas.BacktestRequest) -> dict[str, Any]:
     """The request with every default filled in; BadInput or NotFound names the field."""
-    market, _ = await service.markets.find(body.market, body.symbol)
+    market, _ = await service.markets.find(Naming(body.market, body.symbol))
     instance = _configured(service, body.strategy)
     strategy = body.strategy or (instance.strategy if instance else "ma44")
     params = {**(instance.params if instance else {}), **body.params}
     load_strategy(strategy, params)
     wanted = body.intervals or list(instance.intervals if instance else service.config.intervals)
-    start, end = span(_text(body.start), _text(body.end))
+    within = span(_text(body.start), _text(body.end))
     return {
         "strategy": strategy,
         "market": market,
         "intervals": list(dict.fromkeys(_interval(name) for name in wanted)),
-        "start_ms": start,
-        "end_ms": end,
+        "start_ms": within.start_ms,
+        "end_ms": within.end_ms,
         "capital": str(body.capital),
         "profile": body.profile or (instance.profile if instance else "spot"),
         "params": params,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
 from serve import queries, schemas
-from serve.parameters import Cursor, From, IntervalName, Limit, MarketName, Symbol, To, interval_name, span
+from serve.parameters import InSpan, IntervalName, Paged, Paging, Span, WhichMarket, interval_name
 from serve.problems import NotFound
 from serve.services import Service, Services, json_text
 from trading.intervals import parse_interval
@@ -24,22 +24,18 @@ _FAR_MS = 4_102_444_800_000
 @router.get("/candles", response_model=schemas.CandleSeries)
 async def candles(
     service: Service,
-    market: MarketName = None,
-    symbol: Symbol = None,
+    which: WhichMarket,
+    within: InSpan,
+    paging: Paged,
     interval: IntervalName = "1m",
-    limit: Limit = 100,
-    from_: From = None,
-    to: To = None,
-    cursor: Cursor = None,
     forming: Annotated[bool, Query(description="Add the candle that is not closed yet.")] = False,
 ) -> Response:
     """Closed candles in time order: the newest ``limit``, or from ``from`` on. The cursor leads further the same way."""
     name = interval_name(interval)
-    start, end = span(from_, to)
-    key, market_id = await service.markets.find(market, symbol)
-    listing = queries.candles(market_id, name, start, end)
-    forward = start is not None
-    page = await listing.page(service.database, limit, cursor, forward=forward, reverse=not forward)
+    key, market_id = await service.markets.find(which)
+    listing = queries.candles(market_id, name, within)
+    forward = within.start_ms is not None
+    page = await listing.page(service.database, paging, forward=forward, reverse=not forward)
     head: dict[str, object] = {"market": key, "interval": name}
     if forming:
         head["forming"] = await _forming(service, key, market_id, name)
@@ -47,14 +43,12 @@ async def candles(
 
 
 @router.get("/candles/latest", response_model=schemas.Candle)
-async def latest_candle(
-    service: Service, market: MarketName = None, symbol: Symbol = None, interval: IntervalName = "1m"
-) -> Response:
+async def latest_candle(service: Service, which: WhichMarket, interval: IntervalName = "1m") -> Response:
     """The newest closed candle."""
     name = interval_name(interval)
-    key, market_id = await service.markets.find(market, symbol)
-    page = await queries.candles(market_id, name, None, None).page(
-        service.database, 1, None, forward=False, reverse=False
+    key, market_id = await service.markets.find(which)
+    page = await queries.candles(market_id, name, Span()).page(
+        service.database, Paging(1, None), forward=False, reverse=False
     )
     if not page.items:
         raise NotFound(f"{key} has no closed {name} candle yet.", field="interval", value=name)
@@ -65,22 +59,18 @@ async def latest_candle(
 @router.get("/indicators", response_model=schemas.Series[schemas.FeatureValue])
 async def features(
     service: Service,
-    market: MarketName = None,
-    symbol: Symbol = None,
+    which: WhichMarket,
+    within: InSpan,
+    paging: Paged,
     interval: IntervalName = "37m",
     name: Annotated[str | None, Query(max_length=80, description="One feature, by its configured name.")] = None,
-    limit: Limit = 100,
-    from_: From = None,
-    to: To = None,
-    cursor: Cursor = None,
 ) -> Response:
     """Stored feature values in time order. ``/indicators`` is the same list."""
     canonical = interval_name(interval)
-    start, end = span(from_, to)
-    key, market_id = await service.markets.find(market, symbol)
-    listing = queries.features(market_id, canonical, name, start, end)
-    forward = start is not None
-    page = await listing.page(service.database, limit, cursor, forward=forward, reverse=not forward)
+    key, market_id = await service.markets.find(which)
+    listing = queries.features(market_id, canonical, name, within)
+    forward = within.start_ms is not None
+    page = await listing.page(service.database, paging, forward=forward, reverse=not forward)
     return json_text(page.json(market=key, interval=canonical))
 
 
@@ -89,24 +79,22 @@ async def features(
 )
 async def export_csv(
     service: Service,
-    market: MarketName = None,
-    symbol: Symbol = None,
+    which: WhichMarket,
+    within: InSpan,
     interval: IntervalName = "1m",
-    from_: From = None,
-    to: To = None,
 ) -> Response:
     """All candles of a range as CSV, oldest first. ``close_time`` is the last millisecond, as venues' own files have it."""
     name = interval_name(interval)
-    start, end = span(from_, to)
-    key, market_id = await service.markets.find(market, symbol)
-    first = await _csv_page(service, market_id, name, (start or 0) - 1, end or _FAR_MS)
+    key, market_id = await service.markets.find(which)
+    end = within.end_ms or _FAR_MS
+    first = await _csv_page(service, market_id, name, (within.start_ms or 0) - 1, end)
     file = (
         f"{key.replace(':', '_')}_{name}.csv".replace("/", "-").lower()
         if name != "1M"
         else f"{key.replace(':', '_')}_1mo.csv"
     )
     return StreamingResponse(
-        _csv(service, market_id, name, end or _FAR_MS, first),
+        _csv(service, market_id, name, end, first),
         media_type="text/csv",
         headers={"Content-Disposition": f'attachment; filename="{file}"'},
     )

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, WebSocket
 from starlette.responses import JSONResponse, Response
 
 from serve import schemas
-from serve.parameters import MarketName, Symbol
+from serve.parameters import WhichMarket
 from serve.problems import DATABASE_DOWN
 from serve.services import Service
 from serve.stream import Wanted
@@ -19,25 +19,27 @@ router = APIRouter(tags=["state"])
 
 
 @router.get("/health", response_model=schemas.Health, responses={503: {"model": schemas.Health}})
-async def health(service: Service) -> Response:
-    """ok, degraded or down, with every reason, per market. 503 when down."""
+async def health(
+    service: Service, quiet: Annotated[bool, Query(description="Answer 200 even when down, for pages.")] = False
+) -> Response:
+    """ok, degraded or down, with every reason, per market. 503 when down, unless ``quiet``."""
     try:
         found = await service.summaries.health()
     except DATABASE_DOWN:
         found = {"status": "down", "database": "down", "reasons": ["the database cannot be reached"], "markets": []}
-    return JSONResponse(found, 503 if found["status"] == "down" else 200)
+    return JSONResponse(found, 503 if found["status"] == "down" and not quiet else 200)
 
 
 @router.get("/stats", response_model=schemas.Stats)
-async def stats(service: Service, market: MarketName = None, symbol: Symbol = None) -> Response:
+async def stats(service: Service, which: WhichMarket) -> Response:
     """The last 24 hours of event time."""
-    return JSONResponse(await service.summaries.stats(*await service.markets.find(market, symbol)))
+    return JSONResponse(await service.summaries.stats(*await service.markets.find(which)))
 
 
 @router.get("/ta", response_model=schemas.TechnicalState)
-async def technical_state(service: Service, market: MarketName = None, symbol: Symbol = None) -> Response:
+async def technical_state(service: Service, which: WhichMarket) -> Response:
     """Newest features and where the price stands against them, per interval; ``warming n/m`` where a value is missing."""
-    return JSONResponse(await service.summaries.technical(*await service.markets.find(market, symbol)))
+    return JSONResponse(await service.summaries.technical(*await service.markets.find(which)))
 
 
 @router.websocket("/stream")

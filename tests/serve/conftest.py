@@ -119,7 +119,9 @@ class Records:
                 market.partition(":")[2],
                 base,
             )
-        await self.connection.execute("insert into books (book, mode, capital, currency) values ('paper', 'paper', 10000, 'USDT')")
+        await self.connection.execute(
+            "insert into books (book, mode, capital, currency) values ('paper', 'paper', 10000, 'USDT')"
+        )
         await self.connection.execute(
             "insert into instances (instance_id, name, strategy, params, profile, book, markets, intervals, live_from)"
             " values ('trend-1', 'trend', 'ma44', '{}', 'spot', 'paper', array[$1], '{1m,37m}', at_ms($2))",
@@ -188,7 +190,14 @@ class Records:
         await self.connection.execute("select pg_notify('manta_forming', $1)", json.dumps(candle))
 
     async def decision(
-        self, n: int, actions: list[str], *, outcome: str = "acted", interval: str = "1m", book: str = "paper", target: str = "LONG"
+        self,
+        n: int,
+        actions: list[str],
+        *,
+        outcome: str = "acted",
+        interval: str = "1m",
+        book: str = "paper",
+        target: str = "LONG",
     ) -> str:
         decision_id = f"{book}-{interval}-{n:08d}"
         width = parse_interval(interval).typical_ms
@@ -202,7 +211,15 @@ class Records:
         return decision_id
 
     async def fill(
-        self, n: int, side: str, role: str, trade_no: int, *, pnl: str = "0", book: str = "paper", quantity: str = "0.05"
+        self,
+        n: int,
+        side: str,
+        role: str,
+        trade_no: int,
+        *,
+        pnl: str = "0",
+        book: str = "paper",
+        quantity: str = "0.05",
     ) -> None:
         """One filled order of the 1m sleeve at the open of minute ``n``."""
         order_id = f"{book}-order-{n}-{role}"
@@ -222,7 +239,13 @@ class Records:
 
     async def equity(self, count: int, *, every: int = 1) -> None:
         rows = [
-            ("paper", self.ids[MARKET], START_MS + n * MINUTE_MS, Decimal(5000), Decimal(str(round(5000 + n / 3 + 60 * sin(n / 90), 2))))
+            (
+                "paper",
+                self.ids[MARKET],
+                START_MS + n * MINUTE_MS,
+                Decimal(5000),
+                Decimal(str(round(5000 + n / 3 + 60 * sin(n / 90), 2))),
+            )
             for n in range(every, count + 1, every)
         ]
         await self.connection.executemany(

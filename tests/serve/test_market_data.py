@@ -12,7 +12,9 @@ from trading.intervals import MINUTE_MS
 @pytest.mark.covers("S1-26b")
 async def test_candles_are_the_newest_in_time_order_with_exact_numbers(server: Server, records: Records) -> None:
     await records.candles(150)
-    await records.connection.execute("update candles set close = 104000.12345678 where open_time = at_ms($1)", START_MS + 149 * MINUTE_MS)
+    await records.connection.execute(
+        "update candles set close = 104000.12345678 where open_time = at_ms($1)", START_MS + 149 * MINUTE_MS
+    )
     answer = await server.get("/api/v1/candles", symbol="BTC", interval="1m")
     assert (answer["market"], answer["interval"], len(answer["items"])) == (MARKET, "1m", 100)
     times = [candle["open_time"] for candle in answer["items"]]
@@ -71,7 +73,12 @@ async def test_pages_neither_lose_nor_double_while_rows_arrive(server: Server, r
 async def test_a_cursor_works_only_with_its_own_filters(server: Server, records: Records) -> None:
     await records.candles(20)
     cursor = (await server.get("/api/v1/candles", symbol="BTC", limit=5))["next_cursor"]
-    for query in ({"interval": "37m", "cursor": cursor}, {"cursor": "AAAA"}, {"cursor": "!"}, {"from": 0, "cursor": cursor}):
+    for query in (
+        {"interval": "37m", "cursor": cursor},
+        {"cursor": "AAAA"},
+        {"cursor": "!"},
+        {"from": 0, "cursor": cursor},
+    ):
         status, problem = await server.refused("/api/v1/candles", symbol="BTC", **query)
         assert (status, problem["field"]) == (422, "cursor")
 
@@ -92,7 +99,9 @@ async def test_features_and_their_old_name(server: Server, records: Records) -> 
 @pytest.mark.covers("S1-27e", "S1-28")
 async def test_csv_holds_every_candle_of_the_range(server: Server, records: Records) -> None:
     await records.candles(5_100)
-    async with server.client.get(f"{server.url}/api/v1/export/csv", params={"symbol": "BTC", "from": START_MS}) as response:
+    async with server.client.get(
+        f"{server.url}/api/v1/export/csv", params={"symbol": "BTC", "from": START_MS}
+    ) as response:
         assert response.status == 200
         assert response.content_type == "text/csv"
         assert 'filename="binance_btcusdt_1m.csv"' in response.headers["Content-Disposition"]
