@@ -1,7 +1,7 @@
 """Logging: structlog and the standard library through one door, masked, in UTC, to stderr or to files that stay small.
 
-A condition that lasts is logged when it begins and when it ends (``Availability``). Libraries are heard from warnings on,
-and no more than a few times a minute with the same words.
+A condition that lasts is logged when it begins and when it ends (``Availability``). Libraries are heard from warnings
+on, and no more than a few times a minute with the same words.
 """
 
 from __future__ import annotations

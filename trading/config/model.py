@@ -184,14 +184,14 @@ ALL_EVENTS: tuple[NotifyEvent, ...] = ("start", "stop", "decision", "fill", "fee
 class LogChannel(Section):
     """Messages as lines of the log."""
 
-    kind: Literal["log"]
+    kind: Literal["log"] = Field(description="Lines of the log, or a Discord webhook.")
     events: tuple[NotifyEvent, ...] = Field(ALL_EVENTS, description="What it is told; trouble is always told.")
 
 
 class DiscordChannel(Section):
     """A Discord webhook. Its URL is the secret: it comes from the environment only (DISCORD_WEBHOOK_URL)."""
 
-    kind: Literal["discord"]
+    kind: Literal["discord"] = Field(description="Lines of the log, or a Discord webhook.")
     events: tuple[NotifyEvent, ...] = Field(ALL_EVENTS, description="What it is told; trouble is always told.")
     username: str = Field("Manta", min_length=1, max_length=80, description="The sender's name shown in Discord.")
     min_interval_s: float = Field(2.0, ge=0, le=3600, description="Least time between two messages.")
@@ -201,12 +201,14 @@ class DiscordChannel(Section):
 Channel = Annotated[LogChannel | DiscordChannel, Field(discriminator="kind")]
 
 
+def _log_only() -> dict[str, LogChannel | DiscordChannel]:
+    return {"log": LogChannel(kind="log")}
+
+
 class Notify(Section):
     """Who is told what happens."""
 
-    channels: dict[Name, Channel] = Field(
-        default_factory=lambda: {"log": LogChannel(kind="log")}, description="Channels by a name of your choice."
-    )
+    channels: dict[Name, Channel] = Field(default_factory=_log_only, description="Channels by a name of your choice.")
 
 
 class ServeSettings(Section):
@@ -300,8 +302,10 @@ class Config(Section):
     def all_intervals(self) -> tuple[str, ...]:
         """Every interval that candles are derived for, 1m excluded, shortest first."""
         wanted = {*self.intervals}
-        for item in (*self.features, *self.strategies):
-            wanted.update(item.intervals)
+        for spec in self.features:
+            wanted.update(spec.intervals)
+        for instance in self.strategies:
+            wanted.update(instance.intervals)
         wanted.discard("1m")
         return tuple(sorted(wanted, key=lambda name: parse_interval(name).typical_ms))
 

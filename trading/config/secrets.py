@@ -1,7 +1,7 @@
 """Secrets: read from the environment or files named there, kept in one 0600 file, never shown.
 
-``DB_PASSWORD``, ``DISCORD_WEBHOOK_URL`` and ``MANTA_API_TOKEN`` hold the secret; with ``_FILE`` after the name, the path
-of a file that does.
+``DB_PASSWORD``, ``DISCORD_WEBHOOK_URL`` and ``MANTA_API_TOKEN`` hold the secret; with ``_FILE`` after the name, the
+path of a file that does.
 """
 
 from __future__ import annotations
