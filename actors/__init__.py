@@ -1,1 +1,1 @@
-"""Thin Ray actors around the state classes of the domain."""
+"""Thin Ray actors: sockets, SQL and Ray calls around the pure state classes of ``trading``."""

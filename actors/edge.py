@@ -1,0 +1,96 @@
+"""The one-way road from an actor to the next: ordered, one call in flight, repeated until it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import ray
+import structlog
+from ray.exceptions import RayError
+
+from trading.clock import TimeSample
+from trading.events import Batch, StreamItem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["MAX_ITEMS", "Edge"]
+
+MAX_ITEMS = 1000
+_MAX_PENDING = 5 * MAX_ITEMS
+_RETRY_S = 0.2
+
+log = structlog.get_logger(__name__)
+
+
+class Edge:
+    """Carries one market's items to the actor named ``receiver``.
+
+    What it carries is already in storage, so nothing here is durable: pushes are wake-ups with a payload. When the receiver is
+    away the push is repeated; when too much waits, the oldest items are dropped and the receiver, seeing that ``prev_ms`` is
+    ahead of it, pulls them from storage.
+    """
+
+    def __init__(self, namespace: str, receiver: str, market: str) -> None:
+        self._namespace = namespace
+        self._receiver = receiver
+        self._market = market
+        self._pending: deque[tuple[int, int, Sequence[StreamItem], TimeSample | None]] = deque()
+        self._count = 0
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._handle: Any = None
+        self._down = False
+
+    def send(self, prev_ms: int, upto_ms: int, items: Sequence[StreamItem], clock: TimeSample | None) -> None:
+        """Queue what moves the receiver from ``prev_ms`` to ``upto_ms``; returns at once."""
+        self._pending.append((prev_ms, upto_ms, items, clock))
+        self._count += len(items)
+        while self._count > _MAX_PENDING and len(self._pending) > 1:
+            self._count -= len(self._pending.popleft()[2])
+        self._idle.clear()
+        self._wake.set()
+
+    async def flush(self) -> None:
+        """Wait until everything queued has been handed over."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Hand batches over for ever; the caller keeps this as a background task."""
+        while True:
+            await self._wake.wait()
+            while self._pending:
+                batch = self._take()
+                await self._deliver(batch)
+            self._wake.clear()
+            self._idle.set()
+
+    def _take(self) -> Batch:
+        prev_ms, upto_ms, first, clock = self._pending.popleft()
+        items = list(first)
+        while self._pending and self._pending[0][0] == upto_ms and len(items) + len(self._pending[0][2]) <= MAX_ITEMS:
+            _, upto_ms, more, clock = self._pending.popleft()
+            items.extend(more)
+        self._count -= len(items)
+        return Batch(self._market, prev_ms, upto_ms, tuple(items), clock)
+
+    async def _deliver(self, batch: Batch) -> None:
+        while True:
+            try:
+                if self._handle is None:
+                    self._handle = ray.get_actor(self._receiver, namespace=self._namespace)
+                await self._handle.push.remote(batch)
+            except (RayError, ValueError) as error:
+                # ValueError: the receiver is not there yet. Both end when Ray has restarted it.
+                if not self._down:
+                    log.warning("edge down", receiver=self._receiver, error=type(error).__name__)
+                self._down, self._handle = True, None
+                await asyncio.sleep(_RETRY_S)
+            else:
+                if self._down:
+                    log.info("edge up", receiver=self._receiver)
+                self._down = False
+                return

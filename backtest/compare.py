@@ -1,0 +1,146 @@
+"""Compares two runs over the same candles, value by value: equal means equal to the last bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from backtest.reference import RunRecords
+from trading.accounts.decisions import Outcome
+
+__all__ = ["Comparison", "compare"]
+
+_SUPPRESSED = {Outcome.LATE, Outcome.STALE, Outcome.RISK}
+_DECISION_FIELDS = (
+    "outcome", "actions", "target", "confidence", "price", "position_before", "features", "candle_revision", "close_ms",
+)  # fmt: skip
+_SIGNAL_FIELDS = ("target", "confidence", "status", "warm_have", "warm_need", "price", "features", "candle_revision")
+_FILL_FIELDS = (
+    "time_ms", "side", "price", "quantity", "fee", "realized_pnl", "role", "trade_no", "reason", "slippage",
+)  # fmt: skip
+_ORDER_FIELDS = ("action", "side", "quantity", "quote_amount", "status", "reason", "created_ms", "updated_ms", "leg")
+_MARK_FIELDS = ("cash", "position_value", "equity")
+
+
+@dataclass(slots=True)
+class Comparison:
+    """``decisions`` acted or suppressed, ``holds`` the others; ``explained`` were suppressed live and stored with their reason.
+
+    ``first_difference`` says what differs earliest: kind, key, field, both values and the likely cause.
+    """
+
+    decisions: int = 0
+    holds: int = 0
+    fills: int = 0
+    features: int = 0
+    marks: int = 0
+    explained: int = 0
+    mismatches: int = 0
+    first_difference: dict[str, Any] | None = None
+    _earliest: int = field(default=1 << 62, repr=False)
+
+    def differs(self, time_ms: int, **difference: Any) -> None:
+        self.mismatches += 1
+        if time_ms < self._earliest:
+            self._earliest = time_ms
+            self.first_difference = {"time": time_ms, **{key: _shown(value) for key, value in difference.items()}}
+
+
+def compare(live: RunRecords, reference: RunRecords) -> Comparison:
+    """Compare features, signals, decisions, orders, fills, equity marks and final positions exactly.
+
+    Decisions that were suppressed live are counted as explained; what follows from them differs and is counted as such.
+    """
+    found = Comparison()
+    explained = {item.decision_id for item in live.decisions if item.outcome in _SUPPRESSED}
+    found.explained = len(explained)
+    found.decisions = sum(1 for item in live.decisions if item.actions)
+    found.holds = len(live.decisions) - found.decisions
+    found.fills, found.features, found.marks = len(live.fills), len(live.features), len(live.equity)
+
+    def by(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, Any]:
+        return {key(item): item for item in items}
+
+    def lane(item: Any) -> tuple[Any, ...]:
+        return item.instance_id, item.market, item.interval, item.open_time_ms
+
+    def value(item: Any) -> tuple[Any, ...]:
+        return item.market, item.interval, item.name, item.open_time_ms
+
+    _each(found, "feature", by(live.features, value), by(reference.features, value), ("value",), "open_time_ms")
+    _each(found, "signal", by(live.signals, lane), by(reference.signals, lane), _SIGNAL_FIELDS, "close_time_ms")
+    _each(
+        found,
+        "decision",
+        {key: item for key, item in by(live.decisions, _decision).items() if key not in explained},
+        {key: item for key, item in by(reference.decisions, _decision).items() if key not in explained},
+        _DECISION_FIELDS,
+        "close_ms",
+    )
+    _each(found, "order", live.orders, reference.orders, _ORDER_FIELDS, "created_ms")
+    _each(found, "fill", by(live.fills, _fill), by(reference.fills, _fill), _FILL_FIELDS, "time_ms")
+    _each(found, "transfer", by(live.transfers, _transfer), by(reference.transfers, _transfer), ("amount",), "time_ms")
+    _each(found, "equity", by(live.equity, _mark), by(reference.equity, _mark), _MARK_FIELDS, "time_ms")
+    return found
+
+
+def _each(
+    found: Comparison,
+    kind: str,
+    live: Mapping[Any, Any],
+    reference: Mapping[Any, Any],
+    names: tuple[str, ...],
+    time_name: str,
+) -> None:
+    for key, theirs in reference.items():
+        ours = live.get(key)
+        if ours is None:
+            found.differs(
+                getattr(theirs, time_name), kind=kind, key=key, field=None, live=None, reference=theirs,
+                cause="the live run never made it",
+            )  # fmt: skip
+            continue
+        for name in names:
+            left, right = getattr(ours, name), getattr(theirs, name)
+            if left != right:
+                found.differs(
+                    getattr(theirs, time_name), kind=kind, key=key, field=name, live=left, reference=right,
+                    cause=_cause(kind, name),
+                )  # fmt: skip
+                break
+    for key in live.keys() - reference.keys():
+        found.differs(
+            getattr(live[key], time_name), kind=kind, key=key, field=None, live=live[key], reference=None,
+            cause="the reference never made it",
+        )  # fmt: skip
+
+
+def _cause(kind: str, name: str) -> str:
+    if kind == "feature" or name in ("features", "price", "confidence"):
+        return "the candles or the feature's state differ"
+    if name in ("warm_have", "status"):
+        return "the histories before the first decision differ"
+    if kind == "decision" and name == "position_before":
+        return "an earlier fill differs"
+    return "the books differ"
+
+
+def _decision(item: Any) -> str:
+    return str(item.decision_id)
+
+
+def _fill(item: Any) -> str:
+    return str(item.fill_id)
+
+
+def _transfer(item: Any) -> str:
+    return str(item.transfer_id)
+
+
+def _mark(item: Any) -> tuple[str, int]:
+    return item.market, item.time_ms
+
+
+def _shown(value: Any) -> Any:
+    return value if value is None or isinstance(value, int | float | str) else str(value)

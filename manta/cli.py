@@ -1,0 +1,322 @@
+"""The ``manta`` command. Each verb is thin; what it does lives in the module it imports when called."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from manta.output import fail, finish, guarded
+from trading.errors import BadInput
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    help="Manta: record, decide, trade on paper, and prove that it is what the backtest said.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+config_app = typer.Typer(help="Check, show and describe the configuration.", no_args_is_help=True)
+sim_app = typer.Typer(help="The venue simulator.", no_args_is_help=True)
+db_app = typer.Typer(help="The database.", no_args_is_help=True)
+backtest_app = typer.Typer(help="The reference backtest.", no_args_is_help=True)
+verify_app = typer.Typer(help="Proofs that live is what was tested.", no_args_is_help=True)
+for name, part in (
+    ("config", config_app),
+    ("sim", sim_app),
+    ("db", db_app),
+    ("backtest", backtest_app),
+    ("verify", verify_app),
+):
+    app.add_typer(part, name=name)
+
+ConfigPath = Annotated[
+    Path | None, typer.Option("--config", "-c", help="The configuration; default: ./manta.yaml, else the built-in one.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON value on stdout.")]
+
+
+def main() -> None:
+    """Run the command line; unknown verbs and options exit with status 2."""
+    app(prog_name="manta")
+
+
+@app.command()
+def demo(
+    for_: Annotated[str | None, typer.Option("--for", help="Run this long, such as 60s or 2m, then report.")] = None,
+    speed: Annotated[float, typer.Option(min=1, max=3600, help="Simulated seconds a second.")] = 600.0,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the dashboard; default 8000.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay real BTC candles through the whole system and show the dashboard."""
+    from manta.demo import DemoOptions, run_demo
+
+    def work() -> Any:
+        seconds = parse_seconds(for_) if for_ else None
+        return asyncio.run(run_demo(DemoOptions(seconds=seconds, speed=speed, port=port, quiet=as_json)))
+
+    result = guarded(work, as_json=as_json)
+    if as_json or for_:
+        finish(result, as_json=as_json)
+    if result["mismatches"]:
+        raise SystemExit(1)
+
+
+@app.command()
+def up(
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the system in the foreground until Ctrl-C or `manta down`."""
+    from manta.service import run_detached, run_foreground
+
+    run = run_detached if detach else run_foreground
+    result = guarded(lambda: run(config), as_json=as_json)
+    finish(result, as_json=as_json, words=f"Manta is up at {result['url']}" if detach else "stopped")
+
+
+@app.command()
+def down(config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """Stop the system that `manta up` started, flushing what is under way."""
+    from manta.service import stop_running
+
+    result = guarded(lambda: stop_running(config), as_json=as_json)
+    finish(result, as_json=as_json, words="stopped" if result["stopped"] else "Manta was not running")
+
+
+@app.command()
+def status(config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """Say what runs, and how well."""
+    from manta.service import describe, describe_words
+
+    result = guarded(lambda: describe(config), as_json=as_json)
+    finish(result, as_json=as_json, words=describe_words(result))
+    if not result["running"]:
+        raise SystemExit(1)
+
+
+@app.command()
+def logs(
+    actor: Annotated[str | None, typer.Argument(help="host, ray, or an actor such as feed:binance:BTCUSDT.")] = None,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=100_000)] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f")] = False,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the newest log lines of all actors, or of one."""
+    from manta.service import follow_logs, newest_logs
+
+    if follow:
+        guarded(lambda: follow_logs(config, actor), as_json=as_json)
+        return
+    result = guarded(lambda: newest_logs(config, actor, lines), as_json=as_json)
+    finish(result, as_json=as_json, words="\n".join(result))
+
+
+@config_app.command("check")
+def config_check(config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """Check the configuration without starting anything."""
+    from trading.config.commands import check_command
+
+    result = guarded(lambda: check_command(config, os.environ), as_json=as_json)
+    finish(result, as_json=as_json, words=f"{result['path']} is valid")
+
+
+@config_app.command("show")
+def config_show(config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """Print the effective configuration, secrets masked."""
+    import yaml
+
+    from trading.config.commands import show_command
+
+    result = guarded(lambda: show_command(config, os.environ), as_json=as_json)
+    finish(result, as_json=as_json, words=yaml.safe_dump(result, sort_keys=False).rstrip())
+
+
+@config_app.command("schema")
+def config_schema(as_json: AsJson = False) -> None:
+    """Print the JSON schema of the configuration."""
+    from trading.config.loading import json_schema
+
+    finish(json_schema(), as_json=as_json)
+
+
+@sim_app.command("serve")
+def sim_serve(
+    file: Annotated[list[str] | None, typer.Option(help="SYMBOL=PATH of 1m candles; default: the sample.")] = None,
+    start: Annotated[str | None, typer.Option(help="Where the replay begins, such as 2025-07-16.")] = None,
+    speed: Annotated[float, typer.Option(min=1, max=3600)] = 60.0,
+    lockstep: Annotated[bool, typer.Option("--lockstep", help="Wait for watermarks on the control port.")] = False,
+    lead: Annotated[int, typer.Option(min=1, max=100_000)] = 500,
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 0,
+    control_port: Annotated[int, typer.Option(min=0, max=65535)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Replay candles as Binance spot would send them; prints one JSON line with its URLs when ready."""
+    from trading.venues.simulator.command import ServeOptions, run
+
+    def work() -> None:
+        options = ServeOptions(
+            files=dict(_symbol_file(text) for text in file or []),
+            start_ms=parse_time(start, "start") if start else None,
+            speed=None if lockstep else speed,
+            lead=lead,
+            port=port,
+            control_port=control_port,
+        )
+        asyncio.run(run(options))
+
+    guarded(work, as_json=as_json)
+
+
+@db_app.command("migrate")
+def db_migrate(config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """Bring the database to this version."""
+    from manta.service import migrate_database
+
+    result = guarded(lambda: migrate_database(config), as_json=as_json)
+    finish(result, as_json=as_json, words="\n".join(result["applied"]) or "nothing to do")
+
+
+@db_app.command("reset")
+def db_reset(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete everything in the database: candles, decisions, books. Asks first."""
+    from manta.service import reset_database
+
+    if not yes:
+        if not sys.stdin.isatty():
+            fail(
+                BadInput("`db reset` deletes everything and nobody can be asked.", fix="Add --yes if you mean it."),
+                as_json=as_json,
+            )
+        typer.confirm("Delete all candles, decisions, orders and books for ever?", abort=True, err=True)
+    result = guarded(lambda: reset_database(config), as_json=as_json)
+    finish(result, as_json=as_json, words="the database is empty")
+
+
+@backtest_app.command("run")
+def backtest_run(
+    strategy: Annotated[str, typer.Option(help="ma44 or ma125.")],
+    intervals: Annotated[str, typer.Option(help="One or more, such as 37m,148m.")] = "37m",
+    market: Annotated[str | None, typer.Option(help="Such as binance:BTCUSDT.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="A base such as BTC, if one configured market has it.")] = None,
+    start: Annotated[str | None, typer.Option(help="First decision not before this UTC time.")] = None,
+    end: Annotated[str | None, typer.Option(help="No candle that closes after this UTC time.")] = None,
+    capital: Annotated[str, typer.Option(help="Quote currency to begin with.")] = "10000",
+    profile: Annotated[str, typer.Option(help="perp (long and short) or spot (long only).")] = "perp",
+    leverage: Annotated[str, typer.Option()] = "1",
+    file: Annotated[Path | None, typer.Option(help="Candles from a csv, csv.gz or parquet file.")] = None,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run one strategy over stored candles, or over a file, and store the result."""
+    from manta.backtests import BacktestArguments, run_command, result_words
+
+    def work() -> Any:
+        arguments = BacktestArguments(
+            strategy=strategy,
+            market=market,
+            symbol=symbol,
+            intervals=tuple(text.strip() for text in intervals.split(",") if text.strip()),
+            start_ms=parse_time(start, "start") if start else None,
+            end_ms=parse_time(end, "end") if end else None,
+            capital=_decimal(capital, "capital"),
+            profile=profile,
+            leverage=_decimal(leverage, "leverage"),
+            file=file,
+        )
+        return run_command(arguments, config, quiet=as_json)
+
+    result = guarded(work, as_json=as_json)
+    finish(result, as_json=as_json, words=None if as_json else result_words(result))
+
+
+@verify_app.command("parity")
+def verify_parity(
+    file: Annotated[Path, typer.Option(help="1m candles: csv, csv.gz or parquet.")],
+    strategy: Annotated[str, typer.Option()] = "ma44",
+    interval: Annotated[str, typer.Option()] = "37m",
+    days: Annotated[float | None, typer.Option(min=0.01, help="Replay this many days; default: all.")] = None,
+    start: Annotated[str | None, typer.Option(help="Where the replay begins; default: after the warm-up.")] = None,
+    profile: Annotated[str, typer.Option(help="perp or spot.")] = "perp",
+    lead: Annotated[int, typer.Option(min=1, max=100_000, help="Candles the replay may run ahead.")] = 500,
+    as_json: AsJson = False,
+) -> None:
+    """Replay a file through the whole live pipeline and compare it with the reference backtest, exactly."""
+    from manta.parity import ParityOptions, parity_words, run_parity
+
+    def work() -> Any:
+        options = ParityOptions(
+            file=file,
+            strategy=strategy,
+            interval=interval,
+            days=days,
+            start_ms=parse_time(start, "start") if start else None,
+            profile=profile,
+            lead=lead,
+            quiet=as_json,
+        )
+        return asyncio.run(run_parity(options))
+
+    result = guarded(work, as_json=as_json)
+    finish(result, as_json=as_json, words=parity_words(result))
+    if result["mismatches"]:
+        raise SystemExit(1)
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds of ``90``, ``90s``, ``2m`` or ``1h``; BadInput otherwise."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], units[text[-1]]) if text and text[-1] in units else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86_400:
+        raise BadInput(f"--for {text!r} is no duration.", field="for", value=text, fix="Write it like 60s, 2m or 1h.")
+    return seconds
+
+
+def parse_time(text: str, field: str) -> int:
+    """UTC epoch milliseconds of an ISO date or time, of epoch milliseconds, or of -10d before now; BadInput otherwise."""
+    if text.startswith("-") and text.endswith("d") and text[1:-1].isdigit():
+        return int((datetime.now(UTC) - timedelta(days=int(text[1:-1]))).timestamp() * 1000)
+    if text.isdigit() and len(text) >= 12:
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadInput(
+            f"{field} {text!r} is no time.", field=field, value=text, fix="Write it like 2025-07-16 or 2025-07-16T12:00."
+        ) from error
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return int(moment.timestamp() * 1000)
+
+
+def _decimal(text: str, field: str) -> Decimal:
+    try:
+        value = Decimal(text)
+    except ArithmeticError:
+        value = Decimal(0)
+    if not value.is_finite() or value <= 0:
+        raise BadInput(f"{field} {text!r} is not above zero.", field=field, value=text, fix="Give a number like 10000.")
+    return value
+
+
+def _symbol_file(text: str) -> tuple[str, Path]:
+    symbol, sign, path = text.partition("=")
+    if not sign:
+        raise BadInput(f"--file {text!r} names no symbol.", field="file", value=text, fix="Write BTCUSDT=candles.csv.gz.")
+    return symbol, Path(path)

@@ -1,0 +1,352 @@
+"""The host process: owns Postgres, and Ray if it started it, both as children of its main thread; if it dies, both stop.
+
+It never imports Ray. The actor graph is put up and taken down by a short-lived driver, ``manta.graph``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import pickle
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+import structlog
+
+from actors.cluster import head_command, ray_environment
+from actors.session import CrashPoint, Session
+from manta.graph import Order
+from manta.processes import MARK, die_with_parent, end_all, free_port, marked, new_session_id, wait_gone
+from trading.config.model import Config
+from trading.config.secrets import write_secrets
+from trading.errors import ConfigError, Halt, MantaError
+from trading.storage.database import Database
+from trading.storage.leases import Lease
+from trading.storage.migrate import migrate
+from trading.storage.postgres import BundledPostgres
+from trading.storage.settings import DatabaseTarget, server_from_environment, write_secret
+
+__all__ = ["Host", "HostOptions", "read_run_file"]
+
+RUN_FILE = "run.json"
+_RAY_START_S = 60.0
+_DRIVER_S = 240.0
+_GRACE_S = 8.0
+
+log = structlog.get_logger("host")
+
+
+@dataclass(frozen=True, slots=True)
+class HostOptions:
+    """How to run. ``start_ms`` None asks the venue; ``progress`` is told each step in words."""
+
+    config: Config
+    data_dir: Path
+    origin: str = "venue"
+    time_rate: float = 1.0
+    start_ms: int | None = None
+    serve: bool = True
+    crash_points: tuple[CrashPoint, ...] = ()
+    progress: Callable[[str], None] = field(default=lambda _text: None)
+
+
+class Host:
+    """One running system. ``start`` either brings everything up or leaves nothing behind; ``stop`` flushes and ends it all.
+
+    What it started is known by pid and by a mark in the environment; nothing else is ever signalled.
+    """
+
+    def __init__(self, options: HostOptions) -> None:
+        self.options = options
+        self.config = options.config
+        self.session_id = new_session_id()
+        self.data_dir = options.data_dir.absolute()
+        self.postgres: BundledPostgres | None = None
+        self.target: DatabaseTarget
+        self.session: Session
+        self.started_at = time.time()
+        self._watch: asyncio.Task[None] | None = None
+        self._lock: IO[str] | None = None
+        self._lease: Lease | None = None
+        self._database: Database | None = None
+        self._ray: subprocess.Popen[bytes] | None = None
+        self._ray_dir: Path | None = None
+        self._deployed = False
+        self.address = self.config.ray.address or ""
+
+    async def start(self) -> None:
+        """Bring up Postgres, Ray, the actors and Serve; raises MantaError with everything taken down again."""
+        try:
+            self._take_data_dir()
+            if self.options.serve:
+                self._check_port()
+            say = self.options.progress
+            ray_ready = None
+            if not self.config.ray.address:
+                say("starting Ray")
+                ray_ready = asyncio.ensure_future(self._start_ray())
+            say("starting Postgres")
+            await self._start_postgres()
+            if ray_ready is not None:
+                await ray_ready
+            self.session = await self._make_session()
+            say("starting the actors")
+            await self._drive("deploy")
+            self._deployed = True
+            self._write_run_file()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def watch(self) -> None:
+        """Return when Ray has ended; raise when Postgres cannot be kept running or another host took the lease."""
+        assert self._lease is not None and self._database is not None
+        while self._ray is None or self._ray.poll() is None:
+            if self._watch is not None and self._watch.done():
+                self._watch.result()
+            await asyncio.sleep(0.5)
+        raise MantaError(f"Ray ended with status {self._ray.returncode}.", fix="Start again with `manta up`; nothing is lost.")
+
+    async def report(self) -> list[dict[str, Any]]:
+        """The health of every actor."""
+        return list((await self._drive("report"))["actors"])
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process of this session, the host itself included."""
+        found = {process.pid: process for process in [psutil.Process(), *marked(self.session_id)]}
+        if self.postgres is not None and self.postgres.pid is not None:
+            server = psutil.Process(self.postgres.pid)
+            found |= {process.pid: process for process in [server, *server.children(recursive=True)]}
+        return list(found.values())
+
+    async def stop(self) -> list[dict[str, Any]]:
+        """Flush, then end what was started, in the order of dependence; returns the actors' last health. Never raises."""
+        last: list[dict[str, Any]] = []
+        if self._deployed:
+            try:
+                last = (await self._drive("remove"))["actors"]
+            except (MantaError, OSError) as error:
+                log.error("actors did not stop in order", error=str(error))
+            self._deployed = False
+        if self._ray is not None:
+            await asyncio.to_thread(self._end_ray)
+        if self._database is not None:
+            await self._database.close()
+        if self._watch is not None:
+            self._watch.cancel()
+        if self.postgres is not None:
+            await self.postgres.stop()
+        (self.data_dir / RUN_FILE).unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        return last
+
+    def _take_data_dir(self) -> None:
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = (self.data_dir / "host.lock").open("a+", encoding="ascii")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            raise Halt(
+                f"Manta already runs on {self.data_dir}.",
+                field="data_dir",
+                value=str(self.data_dir),
+                fix="Stop it with `manta down`, or choose another folder with MANTA_DATA_DIR.",
+            ) from error
+        self._lock = file
+
+    def _check_port(self) -> None:
+        host, port = self.config.serve.host, self.config.serve.port
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                raise ConfigError(
+                    f"Port {port} of {host} cannot be used: {error.strerror}.",
+                    field="serve.port",
+                    value=port,
+                    fix="Set serve.port in manta.yaml, or MANTA__SERVE__PORT, to a free port.",
+                ) from error
+
+    async def _start_postgres(self) -> None:
+        secrets_dir = self.data_dir / "secrets"
+        server = server_from_environment(os.environ, secrets_dir)
+        if server is None:
+            storage = self.config.storage
+            self.postgres = BundledPostgres(
+                self.data_dir / "postgres", port=storage.port, binaries=storage.binaries
+            )
+            server = await self.postgres.start()
+            self._watch = asyncio.ensure_future(self.postgres.watch())
+        self.target = server
+        await migrate(server, self.options.origin)
+        self._database = Database(server, application_name="manta host")
+        self._lease = Lease(self._database, "host", f"{socket.gethostname()}/{os.getpid()}")
+        try:
+            await self._lease.acquire(timeout_s=3.0)
+        except Halt as error:
+            raise Halt(
+                f"Another Manta works on the database {server}: {error.message}",
+                fix="Stop that one first, or give this one its own DB_NAME.",
+            ) from error
+
+    async def _start_ray(self) -> None:
+        ray = self.config.ray
+        port = ray.port if self.options.origin == "venue" else free_port()
+        self.address = f"127.0.0.1:{port}"
+        self._ray_dir = Path(tempfile.mkdtemp(prefix="manta-ray-"))
+        write_secret(self._ray_dir / "token", secrets.token_hex(32))
+        logs = self.data_dir / "logs"
+        logs.mkdir(exist_ok=True)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                raise ConfigError(
+                    f"Port {port} of 127.0.0.1 is taken, so Ray cannot start on it.",
+                    field="ray.port",
+                    value=port,
+                    fix="Set ray.port to a free port, or ray.address to the cluster that runs there.",
+                )
+        with (logs / "ray.log").open("ab") as output:
+            self._ray = subprocess.Popen(  # noqa: ASYNC220 - must start from the main thread, and returns at once
+                head_command(
+                    sys.executable,
+                    port=port,
+                    agent_port=free_port(),
+                    temp_dir=str(self._ray_dir),
+                    num_cpus=ray.num_cpus or os.cpu_count() or 1,
+                    object_store_mb=ray.object_store_mb,
+                ),
+                env=self._environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - it only makes system calls
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _RAY_START_S
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            if self._ray.poll() is not None:
+                break
+            await asyncio.sleep(0.05)
+        raise MantaError("Ray did not start.", fix=f"See {logs / 'ray.log'}.")
+
+    def _environment(self) -> dict[str, str]:
+        base = dict(os.environ) | {MARK: self.session_id}
+        for name in ("DB_PASSWORD", "DISCORD_WEBHOOK_URL", "MANTA_API_TOKEN"):
+            base.pop(name, None)
+        if self.config.ray.address:
+            return base
+        assert self._ray_dir is not None
+        return ray_environment(str(self._ray_dir / "token"), base)
+
+    async def _make_session(self) -> Session:
+        path = write_secrets(self.data_dir / "secrets", os.environ)
+        start_ms = self.options.start_ms
+        if start_ms is None:
+            from trading.venues.binance.history import BinanceHistory
+
+            async with BinanceHistory(self.config.venues.binance, origin=self.options.origin) as history:
+                start_ms = (await history.time()).venue_ms
+        return Session(
+            session_id=self.session_id,
+            namespace=f"manta-{self.session_id}",
+            origin=self.options.origin,
+            time_rate=self.options.time_rate,
+            start_ms=start_ms,
+            config=self.config,
+            target=self.target,
+            secrets_path=str(path),
+            log_dir=str(self.data_dir / "logs"),
+            postgres_pid_file=str(self.data_dir / "postgres" / "postmaster.pid") if self.postgres else None,
+            crash_points=self.options.crash_points,
+        )
+
+    async def _drive(self, verb: str) -> dict[str, Any]:
+        order = Order(verb, self.address, self.session, self.options.serve)
+        driver = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "manta.graph",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self._environment(),
+        )
+        try:
+            out, err = await asyncio.wait_for(driver.communicate(pickle.dumps(order)), _DRIVER_S)
+        except TimeoutError:
+            driver.kill()
+            await driver.wait()
+            raise MantaError(f"The driver did not finish {verb} in {_DRIVER_S:.0f} s.") from None
+        lines = out.decode().strip().splitlines()
+        if driver.returncode != 0 or not lines:
+            (self.data_dir / "logs" / f"driver-{verb}.log").write_bytes(err)
+            tail = err.decode(errors="replace").strip().splitlines()[-1:] or ["no output"]
+            raise MantaError(
+                f"The driver failed to {verb} the actors: {tail[0][:500]}",
+                fix=f"See {self.data_dir / 'logs'}.",
+            )
+        answer: dict[str, Any] = json.loads(lines[-1])
+        if "error" in answer:
+            kind = ConfigError if answer["kind"] == "ConfigError" else MantaError
+            raise kind(answer["error"], fix=answer["fix"], field=answer["field"])
+        return answer
+
+    def _end_ray(self) -> None:
+        assert self._ray is not None
+        self._ray.terminate()
+        try:
+            self._ray.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._ray.kill()
+            self._ray.wait()
+        if left := wait_gone(self.session_id, 3.0):
+            end_all(left, 2.0)
+        if self._ray_dir is not None:
+            shutil.rmtree(self._ray_dir, ignore_errors=True)
+
+    def _write_run_file(self) -> None:
+        serve = self.config.serve
+        facts = {
+            "pid": os.getpid(),
+            "created": psutil.Process().create_time(),
+            "session_id": self.session_id,
+            "origin": self.options.origin,
+            "url": f"http://{serve.host}:{serve.port}" if self.options.serve else None,
+            "database": str(self.target),
+            "ray": self.address,
+            "started_at": self.started_at,
+        }
+        path = self.data_dir / RUN_FILE
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(facts), encoding="utf-8")
+        fresh.replace(path)
+
+
+def read_run_file(data_dir: Path) -> dict[str, Any] | None:
+    """Facts of the host that runs on ``data_dir``; None when none does (a stale file is ignored)."""
+    try:
+        facts: dict[str, Any] = json.loads((data_dir / RUN_FILE).read_text(encoding="utf-8"))
+        process = psutil.Process(facts["pid"])
+    except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
+        return None
+    return facts if abs(process.create_time() - facts["created"]) < 0.01 else None

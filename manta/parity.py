@@ -1,0 +1,158 @@
+"""``manta verify parity``: the same candles through the live pipeline and through the reference backtest, compared exactly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from actors.session import CrashPoint
+from backtest.compare import RunRecords, compare
+from backtest.reference import run_reference
+from manta.output import console
+from manta.progress import candle_bar
+from manta.replay import Replay, ReplayOptions
+from trading.candle_files import load_candles
+from trading.candles import Candle
+from trading.config.model import Config
+from trading.errors import BadInput
+from trading.instances import history_ms, resolve_instances
+from trading.intervals import DAY_MS, MINUTE_MS, parse_interval
+from trading.markets import Market
+from trading.storage import markets, records
+from trading.storage.database import Connection
+
+__all__ = ["ParityOptions", "compare_session", "parity_config", "parity_words", "run_parity"]
+
+_SYMBOL = "BTCUSDT"
+_BOOK = "paper"
+
+
+@dataclass(frozen=True, slots=True)
+class ParityOptions:
+    """``days`` None replays the whole file after the warm-up; ``start_ms`` None begins right after it."""
+
+    file: Path
+    strategy: str = "ma44"
+    interval: str = "37m"
+    days: float | None = None
+    start_ms: int | None = None
+    profile: str = "perp"
+    lead: int = 500
+    quiet: bool = False
+    crash_points: tuple[CrashPoint, ...] = field(default=())
+
+
+def parity_config(strategy: str, intervals: Iterable[str], profile: str, **instance: Any) -> Config:
+    """One instance on one market, with a feature of the same kind shown beside it."""
+    names = list(intervals)
+    period = 44 if strategy == "ma44" else 125
+    return Config.model_validate(
+        {
+            "markets": [f"binance:{_SYMBOL}"],
+            "intervals": names,
+            "history": {"min_days": 0},
+            "features": [{"name": "shown", "kind": "sma", "params": {"period": period}, "intervals": names}],
+            "strategies": [
+                {"name": strategy, "strategy": strategy, "intervals": names, "profile": profile, **instance}
+            ],
+        }
+    )
+
+
+async def run_parity(options: ParityOptions) -> dict[str, Any]:
+    """Replay, run the reference, compare; raises BadInput for a file or range that cannot be replayed."""
+    config = parity_config(options.strategy, [parse_interval(options.interval).name], options.profile)
+    resolve_instances(config, 0)
+    candles = load_candles(options.file, f"binance:{_SYMBOL}")
+    start_ms, end_ms = _range(options, config, candles)
+    candles = [candle for candle in candles if candle.close_time_ms <= end_ms]
+    began = time.monotonic()
+    replay_options = ReplayOptions(
+        config=config,
+        symbol=_SYMBOL,
+        file=options.file,
+        start_ms=start_ms,
+        until_ms=end_ms,
+        lead=options.lead,
+        crash_points=options.crash_points,
+        progress=(lambda _text: None) if options.quiet else (lambda text: console.print(f"[dim]{text} …[/]")),
+    )
+    async with Replay(replay_options) as replay:
+        started = time.monotonic()
+        with candle_bar("replaying", start_ms, end_ms, quiet=options.quiet) as advance:
+            await replay.run_to(end_ms, advance)
+        seconds = time.monotonic() - started
+        result = await compare_session(replay, candles, start_ms, end_ms)
+    replayed = sum(1 for candle in candles if candle.close_time_ms > start_ms)
+    return {
+        **result,
+        "file": options.file.name,
+        "strategy": options.strategy,
+        "interval": config.intervals[0],
+        "start": start_ms,
+        "end": end_ms,
+        "candles": replayed,
+        "absent_minutes": (end_ms - start_ms) // MINUTE_MS - replayed,
+        "seconds": round(time.monotonic() - began, 1),
+        "candles_per_s": round(replayed / seconds),
+    }
+
+
+async def compare_session(replay: Replay, candles: list[Candle], start_ms: int, end_ms: int) -> dict[str, Any]:
+    """Compare what a replay stored with the reference over the same candles, up to ``end_ms``."""
+    config = replay.host.config
+    books = sorted({item.book for item in config.strategies})
+    total: dict[str, Any] = {
+        "decisions": 0, "holds": 0, "fills": 0, "features": 0, "explained": 0, "mismatches": 0, "first_difference": None,
+    }  # fmt: skip
+
+    async def load(conn: Connection, book: str) -> tuple[RunRecords, list[Market]]:
+        return await records.read_run(conn, book, upto_ms=end_ms), await markets.read_markets(conn)
+
+    for book in books:
+        live, known = await replay.query(lambda conn, book=book: load(conn, book))
+        reference = run_reference(
+            candles,
+            instances=[item for item in resolve_instances(config, start_ms) if item.book == book],
+            features=config.features,
+            book_id=book,
+            book=config.books[book],
+            markets=known,
+            live_from_ms=start_ms,
+        )
+        found = compare(live, reference.records())
+        for name in ("decisions", "holds", "fills", "features", "explained", "mismatches"):
+            total[name] += getattr(found, name)
+        total["first_difference"] = total["first_difference"] or found.first_difference
+    return total
+
+
+def parity_words(result: dict[str, Any]) -> str:
+    verdict = "identical" if not result["mismatches"] else f"{result['mismatches']} MISMATCHES"
+    lines = [
+        f"{verdict}: {result['candles']} candles, {result['features']} feature values, {result['decisions']} decisions, "
+        f"{result['fills']} fills, {result['explained']} explained ({result['candles_per_s']} candles/s)"
+    ]
+    if result["first_difference"]:
+        lines.append(f"first difference: {result['first_difference']}")
+    return "\n".join(lines)
+
+
+def _range(options: ParityOptions, config: Config, candles: list[Candle]) -> tuple[int, int]:
+    first, last = candles[0].open_time_ms, candles[-1].close_time_ms
+    start_ms = options.start_ms if options.start_ms is not None else first + history_ms(config)
+    start_ms = -(-start_ms // MINUTE_MS) * MINUTE_MS
+    end_ms = min(last, start_ms + round((options.days or 1e6) * DAY_MS) // MINUTE_MS * MINUTE_MS)
+    inside = [candle.close_time_ms for candle in candles if start_ms < candle.close_time_ms <= end_ms]
+    if not inside:
+        raise BadInput(
+            f"{options.file.name} has no candle to replay: it holds {(last - first) / DAY_MS:.1f} days and the warm-up of "
+            f"{options.strategy} on {options.interval} takes {history_ms(config) / DAY_MS:.1f}.",
+            field="file",
+            value=options.file.name,
+            fix="Give a longer file, a shorter interval, or --start.",
+        )
+    return start_ms, inside[-1]

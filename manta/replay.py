@@ -1,0 +1,227 @@
+"""A whole Manta on recorded candles: the venue simulator beside a host process with a fresh data directory.
+
+Demo, parity, benches and end-to-end tests all run on this; nothing in the system knows that its venue is a replay, but
+that the database says ``origin=simulator``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from actors.session import CrashPoint
+from manta.host import Host, HostOptions
+from manta.processes import die_with_parent
+from trading.config.model import Config
+from trading.errors import BadInput, MantaError
+from trading.storage.cursors import read_cursors
+from trading.storage.database import Connection, Database
+from trading.venues.simulator.control import SimulatorControl
+
+__all__ = ["Replay", "ReplayOptions", "simulated"]
+
+_SIMULATOR_S = 60.0
+_POLL_S = 0.02
+_STALL_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """``speed`` None is lockstep. ``config`` needs no venue URLs. ``data_dir`` None is a folder that goes with the replay."""
+
+    config: Config
+    symbol: str
+    file: Path
+    start_ms: int
+    from_ms: int | None = None
+    until_ms: int | None = None
+    speed: float | None = None
+    lead: int = 500
+    serve: bool = False
+    data_dir: Path | None = None
+    crash_points: tuple[CrashPoint, ...] = ()
+    progress: Callable[[str], None] = field(default=lambda _text: None)
+
+
+class Replay:
+    """``async with Replay(options) as replay``: everything runs inside the block and nothing is left after it."""
+
+    def __init__(self, options: ReplayOptions) -> None:
+        self.options = options
+        self.host: Host
+        self.control: SimulatorControl
+        self.facts: dict[str, Any] = {}
+        self.last_health: list[dict[str, Any]] = []
+        self._stack = contextlib.AsyncExitStack()
+        self._database: Database | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    @property
+    def market(self) -> str:
+        return f"binance:{self.options.symbol}"
+
+    async def query(self, function: Callable[[Connection], Any]) -> Any:
+        """Run a read on the session's database."""
+        assert self._database is not None
+        return await self._database.run(function)
+
+    async def positions(self) -> dict[str, int]:
+        """All committed cursors."""
+        found: dict[str, int] = await self.query(read_cursors)
+        return found
+
+    async def run_to(self, end_ms: int, on_position: Callable[[int], None] | None = None) -> None:
+        """In lockstep: let the replay run until every book has committed ``end_ms``; MantaError if it stands still."""
+        last, moved_at = 0, time.monotonic()
+        while True:
+            positions = await self.positions()
+            watermark = self._watermark(positions)
+            if watermark is not None:
+                await self.control.watermark(watermark)
+                if on_position is not None:
+                    on_position(watermark)
+                if watermark >= end_ms:
+                    return
+            furthest = sum(positions.values())
+            if furthest != last:
+                last, moved_at = furthest, time.monotonic()
+            elif time.monotonic() - moved_at > _STALL_S:
+                raise MantaError(f"The replay stands still at {positions}.", fix=f"See {self.host.data_dir / 'logs'}.")
+            await asyncio.sleep(_POLL_S)
+
+    async def settle(self) -> int:
+        """At speed: hold the replay and wait until every book has caught up; returns the last close time handled."""
+        await self.control.pause()
+        deadline = time.monotonic() + _STALL_S
+        stable_since, before = time.monotonic(), {}
+        while time.monotonic() < deadline:
+            positions = await self.positions()
+            if positions != before:
+                stable_since, before = time.monotonic(), positions
+            recorded = positions.get(f"recorder:{self.market}")
+            if self._watermark(positions) == recorded and time.monotonic() - stable_since > 0.5:
+                return recorded or 0
+            await asyncio.sleep(_POLL_S)
+        raise MantaError(f"The pipeline did not settle: {before}.", fix=f"See {self.host.data_dir / 'logs'}.")
+
+    async def stop_host(self) -> list[dict[str, Any]]:
+        """Take everything but the simulator down now; returns the actors' last health."""
+        if self._database is not None:
+            await self._database.close()
+            self._database = None
+        self.last_health = await self.host.stop()
+        return self.last_health
+
+    def _watermark(self, positions: dict[str, int]) -> int | None:
+        books = {item.book for item in self.options.config.strategies}
+        names = [f"execution:{book}:{self.market}" for book in sorted(books)] or [f"brain:{self.market}"]
+        found = [positions.get(name) for name in names]
+        return None if None in found else min(position for position in found if position is not None)
+
+    async def _start(self) -> None:
+        options = self.options
+        folder = options.data_dir
+        if folder is None:
+            folder = Path(tempfile.mkdtemp(prefix="manta-"))
+            self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        await self._start_simulator()
+        self.host = Host(
+            HostOptions(
+                config=simulated(options.config, self.facts["rest_url"], self.facts["stream_url"], options.speed),
+                data_dir=folder,
+                origin="simulator",
+                time_rate=options.speed or 0.0,
+                start_ms=options.start_ms if options.speed is None else None,
+                serve=options.serve,
+                crash_points=options.crash_points,
+                progress=options.progress,
+            )
+        )
+        await self.host.start()
+        self._stack.push_async_callback(self.stop_host)
+        self._database = Database(self.host.target, application_name="manta replay")
+        await self.control.resume()
+
+    async def _start_simulator(self) -> None:
+        options = self.options
+        order = {
+            "files": {options.symbol: str(options.file)},
+            "start_ms": options.start_ms,
+            "from_ms": options.from_ms,
+            "until_ms": options.until_ms,
+            "speed": options.speed,
+            "lead": options.lead,
+            "paused": True,
+        }
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "manta.simulator",
+            json.dumps(order),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            env=dict(os.environ),
+            preexec_fn=die_with_parent(signal.SIGTERM),
+            start_new_session=True,
+        )
+        self._stack.push_async_callback(_end, process)
+        assert process.stdout is not None
+        line = await asyncio.wait_for(process.stdout.readline(), _SIMULATOR_S)
+        facts = json.loads(line or b"{}")
+        if "rest_url" not in facts:
+            raise BadInput(
+                facts.get("message", "The simulator did not start."),
+                field=facts.get("field"),
+                value=facts.get("value"),
+                fix=facts.get("fix"),
+            )
+        self.facts = facts
+        self.control = SimulatorControl(facts["control_url"])
+        self._stack.push_async_callback(self.control.close)
+
+
+def simulated(config: Config, rest_url: str, stream_url: str, speed: float | None) -> Config:
+    """``config`` with the simulator as its venue.
+
+    At N times the speed a pause of the host is N times as long for the venue, so what counts as late grows along.
+    """
+    data = config.model_dump()
+    data["venues"]["binance"] |= {"rest_url": rest_url, "stream_url": stream_url, "weight_per_minute": 1_000_000}
+    if speed is not None:
+        for book in data["books"].values():
+            book["late_after_s"] = max(float(book["late_after_s"]), 5.0 * speed)
+    return Config.model_validate(data)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), 5)
+        except TimeoutError:
+            process.kill()
+            await process.wait()

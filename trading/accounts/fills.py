@@ -1,0 +1,75 @@
+"""The fill model of paper trading and of the reference backtest.
+
+An order decided at the close of a candle fills at the open of the first present minute at or after that close, at a price
+``slippage`` worse, for the taker fee. A position whose loss reaches the maintenance margin is closed inside the candle that does
+it, at the liquidation price, or at the open if the candle opens beyond it. The price is not rounded to the tick: slippage stands
+for the average of many, and rounding would hide it on cheap coins.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import NamedTuple
+
+from trading.accounts.books import SleeveBook
+from trading.config.model import Costs
+from trading.intervals import HOUR_MS
+
+__all__ = ["FUNDING_MS", "Execution", "close_at", "funding_boundaries", "liquidation_price", "open_at"]
+
+FUNDING_MS = 8 * HOUR_MS
+_ZERO = Decimal(0)
+_ONE = Decimal(1)
+
+
+class Execution(NamedTuple):
+    """What a market order gets: ``slippage`` is its cost in quote currency, already contained in ``price``."""
+
+    price: Decimal
+    quantity: Decimal
+    fee: Decimal
+    slippage: Decimal
+
+
+def open_at(side: str, reference: Decimal, quote_amount: Decimal, lot: Decimal, costs: Costs) -> Execution:
+    """Spend at most ``quote_amount``, fee included, at ``reference`` plus slippage; the quantity is whole lots, maybe none."""
+    price = _slipped(side, reference, costs)
+    each = price * (_ONE + costs.taker_fee)
+    quantity = max(_ZERO, quote_amount) / each // lot * lot
+    # The division is rounded: never spend more than was ordered.
+    if quantity * each > quote_amount > 0:
+        quantity -= lot
+    return _execution(price, reference, quantity, costs)
+
+
+def close_at(side: str, reference: Decimal, quantity: Decimal, costs: Costs) -> Execution:
+    """Trade exactly ``quantity`` at ``reference`` plus slippage."""
+    return _execution(_slipped(side, reference, costs), reference, quantity, costs)
+
+
+def liquidation_price(book: SleeveBook, costs: Costs) -> Decimal | None:
+    """The price at which equity equals ``maintenance_margin`` times the position's value; None if there is none above zero.
+
+    From ``cash + q * p = m * |q| * p``: a long falls to ``-cash / (q * (1 - m))``, a short rises to ``cash / (|q| * (1 + m))``.
+    """
+    if book.position > 0:
+        price = -book.cash / (book.position * (_ONE - costs.maintenance_margin))
+    elif book.position < 0:
+        price = book.cash / (-book.position * (_ONE + costs.maintenance_margin))
+    else:
+        return None
+    return price if price > 0 else None
+
+
+def funding_boundaries(previous_close_ms: int, open_ms: int) -> range:
+    """The funding times (00:00, 08:00, 16:00 UTC) at or after the last candle's close, up to this candle's open."""
+    first = -(-previous_close_ms // FUNDING_MS) * FUNDING_MS
+    return range(first, open_ms + 1, FUNDING_MS)
+
+
+def _slipped(side: str, reference: Decimal, costs: Costs) -> Decimal:
+    return reference * (_ONE + costs.slippage if side == "BUY" else _ONE - costs.slippage)
+
+
+def _execution(price: Decimal, reference: Decimal, quantity: Decimal, costs: Costs) -> Execution:
+    return Execution(price, quantity, quantity * price * costs.taker_fee, quantity * abs(price - reference))
