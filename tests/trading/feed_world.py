@@ -43,7 +43,7 @@ def at(index: int) -> int:
 
 
 class World:
-    """Drives one FeedState by hand. ``now`` is the next minute to close at the venue; time passes when a test says so."""
+    """Drives one FeedState by hand. ``now`` is the next minute to close; time passes when a test says so."""
 
     def __init__(self, state: FeedState, absent: frozenset[int] = frozenset(), page_rows: int = 1000) -> None:
         self.state = state

@@ -331,26 +331,27 @@ class TestWhateverHappens:
         assert not [note for note in world.notes if note.reason == "revised"]
 
     def _play(self, world: World, step: str, held: list[int]) -> None:
-        if step == "close":
-            world.close_minute()
-        elif step == "lose":
-            world.close_minute(streamed=False)
-        elif step == "repeat" and world.now:
-            world.frame(world.now - 1)
+        if step in ("close", "lose", "late"):
+            world.close_minute(streamed=step == "close")
+            if step == "late":
+                held.append(world.now - 1)
+                world.frame(held[len(held) // 2])
         elif step == "swap":
             world.now += 2
             world.frame(world.now - 1)
             world.frame(world.now - 2)
-        elif step == "late":
-            held.append(world.now)
-            world.close_minute(streamed=False)
-            if len(held) > 2:
-                world.frame(held.pop(0))
-        elif step == "drop" and world.sockets:
+        elif step == "repeat" and world.now:
+            world.frame(world.now - 1)
+        elif step == "tick":
+            world.tick(2.0, clock=True)
+        elif step in ("drop", "connect"):
+            self._connection(world, step)
+        elif world.fetches:
+            world.answer(error="HTTP 503" if step == "fail" else None)
+
+    @staticmethod
+    def _connection(world: World, step: str) -> None:
+        if step == "drop" and world.sockets:
             world.lose_socket()
         elif step == "connect" and world.opening:
             world.connect()
-        elif step in ("answer", "fail") and world.fetches:
-            world.answer(error="HTTP 503" if step == "fail" else None)
-        elif step == "tick":
-            world.tick(2.0, clock=True)

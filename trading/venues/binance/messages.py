@@ -55,13 +55,10 @@ class KlineReader:
     """Reads the messages of one market's kline stream, and its REST rows."""
 
     def __init__(self, market: str, symbol: str, interval: str = "1m") -> None:
-        width_ms = parse_interval(interval).width_ms
-        if width_ms is None:
-            raise BadInput(f"Interval {interval} has no fixed width.", field="interval", value=interval)
         self._market = market
         self._symbol = symbol
         self._interval = interval
-        self._width_ms = width_ms
+        self._width = parse_interval(interval)
         self._symbol_text = f'"s":"{symbol}"'
         self._interval_text = f'"i":"{interval}"'
 
@@ -146,15 +143,14 @@ class KlineReader:
         if type(opened) is not int or type(last_ms) is not int or type(trades) is not int:
             return self._anomaly("malformed", f"times {opened!r}..{last_ms!r}, trades {trades!r}"[:_DETAIL_CHARS])
         # The venue shortens the last millisecond of a candle that an outage cut; it still stands for the whole minute.
-        is_time = 0 <= opened < _YEAR_9999_MS and opened % self._width_ms == 0
-        if not is_time or not opened < last_ms < opened + self._width_ms:
-            minute = opened // self._width_ms * self._width_ms if 0 <= opened < _YEAR_9999_MS else None
-            return self._anomaly("unaligned", f"times {opened}..{last_ms}"[:_DETAIL_CHARS], minute)
+        opens_ms = self._width.open_of(opened) if 0 <= opened < _YEAR_9999_MS else None
+        if opens_ms != opened or not opened < last_ms < self._width.close_of(opened):
+            return self._anomaly("unaligned", f"times {opened}..{last_ms}"[:_DETAIL_CHARS], opens_ms)
         try:
             o, h, low, c, v, q, t = [_units(text) for text in (*amounts, taker)]
         except BadInput as error:
             return self._anomaly("too_fine" if "finer" in error.message else "malformed", error.message, opened)
-        close_ms = opened + self._width_ms
+        close_ms = self._width.close_of(opened)
         candle = Candle(
             self._market,
             self._interval,
@@ -174,14 +170,14 @@ class KlineReader:
         wrong = check_candle(candle)
         if wrong is None and (q < 0 or t < 0 or trades < 0 or t > v):
             wrong = f"quote volume {q}, trades {trades} or taker volume {t} cannot be with volume {v}"
-        elif wrong is None and max(h, v, q) > _LARGEST:
+        elif wrong is None and max(h, v) > _LARGEST:
             wrong = f"price or volume is larger than {_LARGEST // UNIT}"
         return candle if wrong is None else self._anomaly("insane", wrong, opened)
 
     def _anomaly(self, reason: str, detail: str, opened: int | None = None) -> Anomaly:
         if opened is None:
             return Anomaly(self._market, reason, detail)
-        return Anomaly(self._market, reason, detail, opened, opened + self._width_ms)
+        return Anomaly(self._market, reason, detail, opened, self._width.close_of(opened))
 
 
 def _units(text: object) -> int:

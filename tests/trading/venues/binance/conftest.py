@@ -1,0 +1,3 @@
+from tests.trading.venues.simulator.conftest import gapped
+
+__all__ = ["gapped"]
