@@ -41,6 +41,7 @@ class BrainActor(Writer):
         super().__init__(session)
         self._state: BrainState
         self._positions: dict[str, int] = {}
+        self._live_from_ms = 0
         self._edges: dict[str, list[Edge]] = {}
         self.start()
 
@@ -52,6 +53,7 @@ class BrainActor(Writer):
             position = await self.read(lambda conn, name=f"brain:{market}": cursors.get_cursor(conn, name))
             if position is not None:
                 self._positions[market] = position
+        self._live_from_ms = min((item.live_from_ms for item in instances), default=0)
         self._state = BrainState(instances, config.features, config.markets, self._positions)
         for market in config.markets:
             books = sorted({item.book for item in instances if market in item.markets})
@@ -117,7 +119,8 @@ class BrainActor(Writer):
                     await self._reseed(market, out.upto_ms)
                 elif isinstance(out, FeatureValue):
                     values.append(out)
-                else:
+                elif isinstance(out, Signal) or out.close_time_ms > self._live_from_ms:
+                    # Execution has no use for candles from before its books began.
                     told.append(out)
         self._state.advance(market, upto_ms)
         signals = [item for item in told if isinstance(item, Signal)]

@@ -50,6 +50,12 @@ class RecorderActor(Writer):
         await self._ready.wait()
         return self._positions.get(market)
 
+    async def open_holes(self, market: str) -> list[tuple[int, int]]:
+        """Minutes of ``market`` that are still missing, as [from, to) ms."""
+        await self._ready.wait()
+        found = await self.read(lambda conn: quality.open_holes(conn, market))
+        return [(hole.from_ms, hole.to_ms) for hole in found]
+
     async def push(self, batch: Batch) -> int | None:
         """Commit a batch of Candle, Hole and Heal items and return the market's watermark."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -21,6 +21,7 @@ from actors.timeframe import Timeframe
 from trading.candles import Hole, HoleReason
 from trading.errors import MantaError
 from trading.events import Event, EventKind
+from trading.markets import split_market
 from trading.notify.routing import outbox_rows
 from trading.storage import events, markets, outbox, quality, records
 from trading.storage.database import Connection
@@ -130,7 +131,7 @@ class SupervisorActor(Writer):
     async def _resolve(self) -> None:
         config = self.session.config
         async with BinanceHistory(config.venues.binance, origin=self.session.origin) as history:
-            known = [await history.market(name) for name in config.markets]
+            known = [await history.market(split_market(name)[1]) for name in config.markets]
 
         async def write(conn: Connection) -> None:
             for market in known:
@@ -194,7 +195,7 @@ class SupervisorActor(Writer):
         for market in self.session.config.markets:
 
             async def write(conn: Connection, market: str = market) -> None:
-                for from_ms, to_ms in await quality.unaccounted(conn, market):
+                for from_ms, to_ms in await quality.unexplained_minutes(conn, market):
                     hole = Hole(market, from_ms, to_ms, HoleReason.MISSING, "found by the supervisor")
                     await quality.record_hole(conn, hole)
                     await events.append_events(conn, [hole_event(hole)])

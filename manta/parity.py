@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.session import CrashPoint
-from backtest.compare import RunRecords, compare
-from backtest.reference import run_reference
+from backtest.compare import compare
+from backtest.reference import RunRecords, run_reference
 from manta.output import console
 from manta.progress import candle_bar
 from manta.replay import Replay, ReplayOptions
@@ -110,7 +110,18 @@ async def compare_session(replay: Replay, candles: list[Candle], start_ms: int, 
     }  # fmt: skip
 
     async def load(conn: Connection, book: str) -> tuple[RunRecords, list[Market]]:
-        return await records.read_run(conn, book, upto_ms=end_ms), await markets.read_markets(conn)
+        stored = await records.read_run(conn, book, upto_ms=end_ms)
+        run = RunRecords(
+            signals=stored.signals,
+            features=[item for item in stored.features if _close_ms(item.interval, item.open_time_ms) > start_ms],
+            decisions=stored.decisions,
+            orders={order.order_id: order for order in stored.orders},
+            fills=stored.fills,
+            transfers=stored.transfers,
+            equity=stored.equity,
+            positions=stored.positions,
+        )
+        return run, await markets.read_markets(conn)
 
     for book in books:
         live, known = await replay.query(lambda conn, book=book: load(conn, book))
@@ -123,7 +134,7 @@ async def compare_session(replay: Replay, candles: list[Candle], start_ms: int, 
             markets=known,
             live_from_ms=start_ms,
         )
-        found = compare(live, reference.records())
+        found = compare(live, reference.records)
         for name in ("decisions", "holds", "fills", "features", "explained", "mismatches"):
             total[name] += getattr(found, name)
         total["first_difference"] = total["first_difference"] or found.first_difference
@@ -139,6 +150,10 @@ def parity_words(result: dict[str, Any]) -> str:
     if result["first_difference"]:
         lines.append(f"first difference: {result['first_difference']}")
     return "\n".join(lines)
+
+
+def _close_ms(interval: str, open_ms: int) -> int:
+    return parse_interval(interval).close_of(open_ms)
 
 
 def _range(options: ParityOptions, config: Config, candles: list[Candle]) -> tuple[int, int]:
