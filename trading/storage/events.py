@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from trading.events import Event
 from trading.storage.database import Connection, notify
 
-__all__ = ["CHANNEL", "append_events", "last_seq", "read_events"]
+__all__ = ["CHANNEL", "append_events", "last_seq", "prune_events", "read_events"]
 
 CHANNEL = "manta_events"
 _LOCK = 0x6576656E7473
@@ -70,3 +70,14 @@ async def last_seq(connection: Connection) -> int:
     """The newest sequence number, 0 when there is none."""
     found: int = await connection.fetchval("select coalesce(max(seq), 0) from events")
     return found
+
+
+async def prune_events(connection: Connection, before_ms: int) -> int:
+    """Delete what was recorded before ``before_ms`` (host time), except the newest event; returns how many went.
+
+    The newest stays, so that ``last_seq`` never goes back.
+    """
+    status = await connection.execute(
+        "delete from events where recorded_at < at_ms($1) and seq < (select max(seq) from events)", before_ms
+    )
+    return int(status.rsplit(" ", 1)[1])

@@ -6,6 +6,8 @@ added as integers at 10**-8, so no order of addition can show.
 
 from __future__ import annotations
 
+import asyncpg
+
 from trading.candles import UNIT, Candle, Source
 from trading.intervals import Interval, parse_interval
 from trading.storage.database import Connection
@@ -61,7 +63,7 @@ async def fold_minutes(connection: Connection, market: str, interval: str, from_
         close_ms = width.close_of(open_ms)
         if open_ms >= from_ms and close_ms <= to_ms:
             whole = not any(start < close_ms and end > open_ms for start, end in missing)
-            folded.append(_candle(market, width, dict(row), close_ms, whole))
+            folded.append(_candle(market, width, row, close_ms, whole))
     return folded
 
 
@@ -85,26 +87,21 @@ async def _missing(connection: Connection, market: str, from_ms: int, to_ms: int
     return [(row[0], row[1]) for row in rows]
 
 
-def _candle(market: str, width: Interval, row: dict[str, object], close_ms: int, whole: bool) -> Candle:
-    def units(name: str) -> int:
-        return round(float(str(row[name])) * UNIT)
-
-    def exact(name: str) -> int | None:
-        return None if row[name] is None else int(str(row[name]).partition(".")[0])
-
+def _candle(market: str, width: Interval, row: asyncpg.Record, close_ms: int, whole: bool) -> Candle:
+    quote_volume, taker_buy_volume = row["quote_volume"], row["taker_buy_volume"]
     return Candle(
         market=market,
         interval=width.name,
-        open_time_ms=int(str(row["open_ms"])),
+        open_time_ms=row["open_ms"],
         close_time_ms=close_ms,
-        open=units("open"),
-        high=units("high"),
-        low=units("low"),
-        close=units("close"),
-        volume=exact("volume") or 0,
-        quote_volume=exact("quote_volume"),
-        trade_count=exact("trade_count"),
-        taker_buy_volume=exact("taker_buy_volume"),
+        open=round(row["open"] * UNIT),
+        high=round(row["high"] * UNIT),
+        low=round(row["low"] * UNIT),
+        close=round(row["close"] * UNIT),
+        volume=int(row["volume"]),
+        quote_volume=None if quote_volume is None else int(quote_volume),
+        trade_count=row["trade_count"],
+        taker_buy_volume=None if taker_buy_volume is None else int(taker_buy_volume),
         source=Source.DERIVED.value,
         complete=whole,
     )

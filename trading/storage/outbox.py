@@ -139,7 +139,7 @@ async def next_due_s(connection: Connection, channel: str) -> float | None:
     found: float | None = await connection.fetchval(
         """
         select greatest(0, extract(epoch from min(next_at) - clock_timestamp()))::float8
-        from outbox where channel = $1 and state = 'pending'
+        from outbox where channel = $1 and state = 'pending' having count(*) > 0
         """,
         channel,
     )

@@ -26,7 +26,7 @@ __all__ = [
     "record_anomaly",
     "record_hole",
     "resolve_hole",
-    "unexplained_minutes",
+    "unaccounted",
 ]
 
 _MINUTE = "1m"
@@ -128,7 +128,7 @@ async def open_holes(connection: Connection, market: str) -> list[Hole]:
     return [Hole(market, row[0], row[1], row[2], row[3] or "") for row in rows]
 
 
-async def unexplained_minutes(connection: Connection, market: str) -> list[Span]:
+async def unaccounted(connection: Connection, market: str) -> list[Span]:
     """Spans between the first and the last candle that have neither candle nor hole: empty, or I1 is broken."""
     rows = await connection.fetch(
         f"""

@@ -18,7 +18,7 @@ from trading.storage.quality import (
     record_anomaly,
     record_hole,
     resolve_hole,
-    unexplained_minutes,
+    unaccounted,
 )
 
 
@@ -102,7 +102,7 @@ async def test_minutes_that_nobody_explains_are_found(connection, minute) -> Non
     await upsert_candles(connection, [minute(n) for n in (0, 1, 5, 6, 12)])
     await record_hole(connection, hole(2, 4))
     await record_hole(connection, hole(8, 11, "absent"))
-    assert await unexplained_minutes(connection, MARKET) == [(at(4), at(5)), (at(7), at(8)), (at(11), at(12))]
+    assert await unaccounted(connection, MARKET) == [(at(4), at(5)), (at(7), at(8)), (at(11), at(12))]
 
 
 @pytest.mark.covers("S1-10", "S1-34")
