@@ -17,8 +17,8 @@ __all__ = ["document"]
 
 _INTRO = """# Configuration
 
-`manta.yaml` in the folder you start Manta from, or another file with `--config` or `MANTA_CONFIG`; without any file, the
-defaults that the repository's own [manta.yaml](../manta.yaml) documents. A key that is not listed here is refused.
+`manta.yaml` in the folder you start Manta from, or another file with `--config` or `MANTA_CONFIG`; without any file,
+the defaults that the repository's own [manta.yaml](../manta.yaml) documents. A key that is not listed here is refused.
 `manta config check` names every mistake with its line and its fix, `manta config show` prints what is in force, and
 `manta config schema` the JSON schema. This page is made from the program.
 
@@ -32,7 +32,7 @@ empty value means none. An unknown key is refused here too.
 |---|---|
 | `MANTA_CONFIG` | the configuration file |
 | `MANTA_DATA_DIR` | database, logs and secrets of this installation; default: `var` beside the configuration file |
-| `DB_HOST`, `DB_PORT` 5432, `DB_NAME` btc_data, `DB_USER` btc_bot | a Postgres server; without `DB_HOST` the bundled one |
+| `DB_HOST`, `DB_PORT` 5432, `DB_NAME` btc_data, `DB_USER` btc_bot | a Postgres server; without host the bundled one |
 """
 
 _SECRETS = """

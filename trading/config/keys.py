@@ -57,7 +57,7 @@ def _either(one: FieldInfo, other: FieldInfo) -> FieldInfo:
     if get_origin(one.annotation) is not Literal or get_origin(other.annotation) is not Literal:
         return other
     merged = copy(other)
-    merged.annotation = Literal[values]  # type: ignore[assignment]
+    merged.annotation = Literal[values]
     return merged
 
 
