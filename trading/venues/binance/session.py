@@ -53,6 +53,7 @@ __all__ = ["MarketFeed", "Outlets"]
 
 _TICK_S = 0.25
 _CLOCK_EVERY_S = 60.0
+_CLOCK_RETRY_S = 5.0
 _FORMING_EVERY_S = 1.0
 _IDLE_S = 1.0
 # A candle counts as closed for REST this long after its close, for the error of our clock and the venue's own delay.
@@ -353,26 +354,28 @@ class MarketFeed:
         return now_ms - round(_CLOSE_MARGIN_MS * self._rate)
 
     async def _keep_time(self) -> None:
-        """Tick, and keep the venue's clock: every minute, or in lockstep whenever the stream rests."""
+        """Tick; meanwhile keep the venue's clock: every minute, or in lockstep whenever the stream rests."""
+        sampling: asyncio.Task[None] | None = None
         while True:
             now = self._clock.monotonic()
-            idle = self._rate == 0 and now - self._last_frame >= _IDLE_S
-            venue_ms = self.venue_now_ms()
-            if now >= self._next_clock or idle:
-                self._next_clock = now + (_IDLE_S if self._rate == 0 else _CLOCK_EVERY_S)
-                sample = await self._sample()
-                if idle and sample is not None:
-                    venue_ms = sample.venue_ms
-            self._put(Tick(self._clock.monotonic(), venue_ms))
+            self._put(Tick(now, self.venue_now_ms()))
+            due = now >= self._next_clock and (self._rate != 0 or now - self._last_frame >= _IDLE_S)
+            if due and (sampling is None or sampling.done()):
+                self._next_clock = now + (_CLOCK_RETRY_S if self._rate else _IDLE_S)
+                sampling = self._spawn(self._sample())
             await asyncio.sleep(_TICK_S)
 
-    async def _sample(self) -> TimeSample | None:
+    async def _sample(self) -> None:
         try:
             sample = await self.history.time()
         except MantaError:
-            return None
+            return
         self._venue_clock.observe(sample)
-        return sample
+        if self._rate != 0:
+            self._next_clock = self._clock.monotonic() + _CLOCK_EVERY_S
+        else:
+            # Nothing comes though the venue may have gone on: its clock tells whether a candle is overdue.
+            self._put(Tick(self._clock.monotonic(), sample.venue_ms))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

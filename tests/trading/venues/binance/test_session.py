@@ -38,7 +38,7 @@ async def broken_at(rig: Rig, minute: int, kind: str, **arguments: object) -> No
     await rig.control.fault(kind, at_ms=at_ms, **arguments)
 
 
-@pytest.mark.covers("S1-5c", "S2-2", "W11", "W15")
+@pytest.mark.covers("S1-5c", "W11", "W15")
 async def test_history_comes_in_pages_and_the_stream_goes_on_from_it(month: CandleColumns) -> None:
     columns = part(month, 4 * DAY)
     start = columns.start_ms + 2 * DAY * MINUTE_MS
@@ -65,7 +65,6 @@ async def test_a_replay_in_lockstep_passes_more_than_2000_candles_a_second(month
         assert len(fed.series()) / (time.perf_counter() - began) > 2000
 
 
-@pytest.mark.covers("S2-2")
 async def test_damaged_repeated_swapped_and_lost_frames_change_nothing(month: CandleColumns) -> None:
     columns = part(month, DAY)
     async with running(columns, "BTCUSDT") as rig:
@@ -82,7 +81,7 @@ async def test_damaged_repeated_swapped_and_lost_frames_change_nothing(month: Ca
         assert fed.feed.stats()["duplicates"] >= 20
 
 
-@pytest.mark.covers("S1-4", "S2-2", "S4-27", "W19")
+@pytest.mark.covers("S1-4", "W19")
 async def test_after_a_dropped_and_refused_connection_everything_in_between_is_filled(month: CandleColumns) -> None:
     columns = part(month, DAY)
     async with running(columns, "BTCUSDT") as rig:
