@@ -66,11 +66,11 @@ class Span:
     end_ms: int | None = None
 
 
-def span(from_: str | None, to: str | None) -> Span:
+def span(from_: str | None, to: str | None, *, names: tuple[str, str] = ("from", "to")) -> Span:
     """Both ends of a range; BadInput when it is upside down."""
-    start, end = time_ms(from_, "from"), time_ms(to, "to")
+    start, end = time_ms(from_, names[0]), time_ms(to, names[1])
     if start is not None and end is not None and start > end:
-        raise BadInput("from lies after to.", field="from", value=from_, fix="Swap them, or leave one out.")
+        raise BadInput(f"{names[0]} lies after {names[1]}.", field=names[0], value=from_, fix="Swap them, or leave one out.")
     return Span(start, end)
 
 

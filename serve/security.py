@@ -108,7 +108,11 @@ class Door:
         origin = headers.get("origin")
         if origin is None:
             return True
-        if _place(origin) == _place(f"{urlsplit(origin).scheme}://{headers.get('host', '')}"):
+        place = _place(origin)
+        if place is None:
+            return False
+        scheme = origin.partition(":")[0]
+        if place == _place(f"{scheme}://{headers.get('host', '')}"):
             return True
         name = _name(origin)
         return name in self.allowed_hosts and not is_loopback(name)

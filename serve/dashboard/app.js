@@ -179,7 +179,7 @@ function showPrice(minute) {
   $("price").textContent = format.price(value);
   const change = $("change");
   change.className = `num change ${format.tone(state.change)}`;
-  change.textContent = state.change == null ? "" : `${state.change > 0 ? "▲" : state.change < 0 ? "▼" : ""} ${format.signed(state.change)} % in 24 h`;
+  change.textContent = state.change == null ? "" : `${state.change > 0 ? "▲" : state.change < 0 ? "▼" : ""} ${format.signed(state.change)} % · 24 h`;
   document.title = value == null ? "Manta" : `${format.price(value)} ${state.market.split(":")[1]} · Manta`;
   const badge = $("forming");
   badge.hidden = !state.forming;

@@ -127,7 +127,7 @@ async def _request(service: Services, body: schemas.BacktestRequest) -> dict[str
     params = {**(instance.params if instance else {}), **body.params}
     load_strategy(strategy, params)
     wanted = body.intervals or list(instance.intervals if instance else service.config.intervals)
-    within = span(_text(body.start), _text(body.end))
+    within = span(_text(body.start), _text(body.end), names=("start", "end"))
     return {
         "strategy": strategy,
         "market": market,

@@ -168,6 +168,6 @@ async def test_the_api_pages_work_offline(browser: Browser, server: Server) -> N
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     await page.goto(f"{server.url}/docs")
-    await page.get_by_text("latest", exact=False).first.wait_for()
+    await page.get_by_text("Latest Candle").first.wait_for()
     assert complaints == []
     assert all(url.startswith((server.url, "data:")) for url in asked)
