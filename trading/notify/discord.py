@@ -17,6 +17,7 @@ from trading.storage.outbox import OutboxMessage
 __all__ = ["DiscordSender"]
 
 _UNTOLD_WAIT_S = 60.0
+_REFUSED_WAIT_S = 300.0
 _MAX_ANSWER_BYTES = 65_536
 
 
@@ -52,7 +53,7 @@ class DiscordSender:
             async with self._session.post(
                 self._url.reveal(), params={"wait": "true"}, json=body, allow_redirects=False
             ) as response:
-                return _answer(response.status, response.headers, await response.content.read(_MAX_ANSWER_BYTES))
+                return _answer(response.status, response.headers, await _read(response))
         except aiohttp.InvalidURL:
             return Answer(Verdict.BAD_CHANNEL, "DISCORD_WEBHOOK_URL is no address")
         except aiohttp.ClientConnectorError as error:
@@ -67,6 +68,16 @@ class DiscordSender:
             await session.close()
 
 
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The answer, or as much of it as could matter."""
+    found = b""
+    async for part in response.content.iter_chunked(8192):
+        found += part
+        if len(found) >= _MAX_ANSWER_BYTES:
+            break
+    return found
+
+
 def _answer(status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
     if 200 <= status < 300:
         used_up = headers.get("X-RateLimit-Remaining") == "0"
@@ -75,6 +86,9 @@ def _answer(status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
         )
     if status == 429:
         return Answer(Verdict.FAILED, f"HTTP 429 {_scope(headers)}", wait_s=_retry_after(headers, raw))
+    if status == 403 and not _json(raw):
+        # Discord answers in JSON; a proxy before it refuses an address only for a while.
+        return Answer(Verdict.FAILED, "HTTP 403 from a proxy", wait_s=_REFUSED_WAIT_S)
     if status in (401, 403, 404):
         return Answer(Verdict.BAD_CHANNEL, f"HTTP {status}: the webhook is wrong or was deleted")
     if status >= 500:

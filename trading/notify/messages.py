@@ -39,7 +39,7 @@ class Words(NamedTuple):
 
 
 def words(body: Mapping[str, Any]) -> Words:
-    """What the envelope ``body`` says. Whatever it lacks is left out; an unknown kind shows its payload's plain values."""
+    """What the envelope ``body`` says; whatever it lacks is left out. An unknown kind shows its plain values."""
     payload = body.get("payload")
     known = payload if isinstance(payload, Mapping) else {}
     kind = str(body.get("kind", ""))
@@ -66,7 +66,7 @@ def line(body: Mapping[str, Any], *, maybe_duplicate: bool = False) -> str:
 def discord_body(
     body: Mapping[str, Any], *, username: str, dedupe_key: str, maybe_duplicate: bool = False
 ) -> dict[str, Any]:
-    """The JSON of a webhook call: one embed that pings nobody. ``dedupe_key`` stands in it so that repeats can be told."""
+    """The JSON of a webhook call: one embed that pings nobody. Its footer is ``dedupe_key``: repeats show."""
     title, facts = words(body)
     footer = _escape(f"{_REPEAT} · {dedupe_key}" if maybe_duplicate else dedupe_key)
     embed: dict[str, Any] = {

@@ -20,7 +20,7 @@ Jitter = Callable[[float, float], float]
 class Verdict(StrEnum):
     """What a channel made of a message.
 
-    ACCEPTED: it has it. FAILED: not now. BAD_MESSAGE: never this one. BAD_CHANNEL: never any, until somebody repairs it.
+    ACCEPTED: it has it. FAILED: not now. BAD_MESSAGE: never this one. BAD_CHANNEL: none, until somebody repairs it.
     """
 
     ACCEPTED = "accepted"
@@ -31,7 +31,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``wait_s`` is how long the channel wants to be left alone; ``may_have_arrived`` when a failed try perhaps succeeded."""
+    """``wait_s``: how long the channel wants to be left alone. ``may_have_arrived``: a failed try perhaps succeeded."""
 
     verdict: Verdict
     reason: str = ""
@@ -43,8 +43,8 @@ class Answer:
 class Fate:
     """Sent, dead, or to be tried again after ``retry_s``; exactly one of them.
 
-    ``pause_s`` is how long the channel sends nothing at all. ``disable`` ends it until the next start. ``alert``, unless
-    empty, is to be told through another channel.
+    ``pause_s`` is how long the channel sends nothing at all. ``disable`` ends it until the next start. ``alert``,
+    unless empty, is to be told through another channel.
     """
 
     sent: bool = False

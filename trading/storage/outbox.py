@@ -21,6 +21,7 @@ __all__ = [
     "mark_retry",
     "mark_sent",
     "next_due_s",
+    "release_claims",
     "requeue_interrupted",
 ]
 
@@ -130,6 +131,14 @@ async def requeue_interrupted(connection: Connection) -> int:
     status = await connection.execute(
         "update outbox set state = 'pending', maybe_duplicate = true, next_at = clock_timestamp()"
         " where state = 'sending'"
+    )
+    return int(status.rsplit(" ", 1)[1])
+
+
+async def release_claims(connection: Connection, channel: str) -> int:
+    """Undo claims of ``channel`` that a broken connection kept from the caller: nothing of them was sent."""
+    status = await connection.execute(
+        "update outbox set state = 'pending', attempts = attempts - 1 where channel = $1 and state = 'sending'", channel
     )
     return int(status.rsplit(" ", 1)[1])
 
