@@ -1,16 +1,26 @@
 """Sleeves: the smallest books. Cash moves only with a fill or a transfer; everything else is arithmetic on that.
 
-A sleeve is one instance on one market and interval, with its own part of the book's capital, so no result depends on what
-happens elsewhere in the book. ``cash`` is what would remain if the position were worth nothing: a bought position has
-been paid from it (below zero when leverage borrowed), a sold one has been paid into it. So always
-``equity = cash + position * mark``.
+A sleeve is one instance on one market and interval, with its own part of the book's capital, so no result depends on
+what happens elsewhere in the book. ``cash`` is what would remain if the position were worth nothing: a bought position
+has been paid from it (below zero when leverage borrowed), a sold one has been paid into it. So always ``equity = cash +
+position * mark``, and ``cash + position * entry price = transfers + realized``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Context, Decimal, localcontext
+from dataclasses import dataclass
+from decimal import (
+    ROUND_DOWN,
+    ROUND_HALF_EVEN,
+    Context,
+    Decimal,
+    DivisionByZero,
+    FloatOperation,
+    InvalidOperation,
+    Overflow,
+    localcontext,
+)
 
 from trading.accounts.records import Fill, Position, SleeveKey, Transfer
 from trading.instances import Instance
@@ -18,11 +28,11 @@ from trading.invariants import require
 
 __all__ = ["MONEY", "SleeveBook", "SleeveSpec", "divide_capital"]
 
-MONEY = Context(prec=40, rounding=ROUND_HALF_EVEN)
-"""The arithmetic of all money: 40 digits, far more than any product of price and quantity needs."""
+MONEY = Context(prec=40, rounding=ROUND_HALF_EVEN, traps=[DivisionByZero, FloatOperation, InvalidOperation, Overflow])
+"""The arithmetic of all money: 40 digits, so that price times quantity times fee is exact; a float is an error."""
 
 _ZERO = Decimal(0)
-_CENT = Decimal("1e-8")
+_STEP = Decimal("1e-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +56,8 @@ class SleeveSpec:
 def divide_capital(instances: Sequence[Instance], book: str, capital: Decimal) -> list[SleeveSpec]:
     """The sleeves of ``book``, in the order of the configuration.
 
-    An instance's share is divided evenly over its markets and intervals. Deposits are cut at 10**-8 and the first sleeve takes
-    the rest, so that they add up to ``capital`` exactly.
+    An instance's share is divided evenly over its markets and intervals. Deposits are cut at 10**-8 and the first
+    sleeve takes the rest, so that they add up to ``capital`` exactly.
     """
     mine = [item for item in instances if item.book == book]
     with localcontext(MONEY):
@@ -58,7 +68,7 @@ def divide_capital(instances: Sequence[Instance], book: str, capital: Decimal) -
             for interval in item.intervals
         ]
         total = sum((weight for *_, weight in weights), _ZERO)
-        deposits = [(capital * weight / total).quantize(_CENT, rounding=ROUND_DOWN) for *_, weight in weights]
+        deposits = [(capital * weight / total).quantize(_STEP, rounding=ROUND_DOWN) for *_, weight in weights]
         if deposits:
             deposits[0] += capital - sum(deposits, _ZERO)
     return [
@@ -71,9 +81,10 @@ def divide_capital(instances: Sequence[Instance], book: str, capital: Decimal) -
 
 @dataclass(slots=True)
 class SleeveBook:
-    """Cash and position of one sleeve, moved only by ``apply_fill`` and ``apply_transfer``. Rebuilt from the same after a restart.
+    """Cash and position of one sleeve, moved only by ``apply_fill`` and ``apply_transfer``, and rebuilt from the same.
 
-    ``position`` is signed, in base units. ``trade_no`` counts trades from 1; it is the open trade's number while one is open.
+    ``position`` is signed, in base units. ``realized`` sums what fills gained or lost, fees included; ``transferred``
+    sums deposits and funding. ``trade_no`` counts trades from 1; it is the open trade's number while one is open.
     """
 
     cash: Decimal = _ZERO
@@ -82,33 +93,37 @@ class SleeveBook:
     entry_ms: int | None = None
     trade_no: int = 0
     deposited: bool = False
-    _moved: Decimal = field(default=_ZERO, repr=False)
-    _filled: Decimal = field(default=_ZERO, repr=False)
+    realized: Decimal = _ZERO
+    transferred: Decimal = _ZERO
 
     @classmethod
     def rebuild(cls, fills: Iterable[Fill], transfers: Iterable[Transfer]) -> SleeveBook:
-        """The book that these rows make; equal to the one that wrote them."""
+        """The book that these rows make; equal to the one that wrote them.
+
+        ``fills`` are in the order in which they happened. A transfer comes before the fills of its moment.
+        """
         book = cls()
+        waiting = sorted(transfers, key=lambda transfer: transfer.time_ms, reverse=True)
         with localcontext(MONEY):
-            for transfer in transfers:
-                book.apply_transfer(transfer)
             for fill in fills:
+                while waiting and waiting[-1].time_ms <= fill.time_ms:
+                    book.apply_transfer(waiting.pop())
                 book.apply_fill(fill)
+            while waiting:
+                book.apply_transfer(waiting.pop())
         return book
 
     def apply_transfer(self, transfer: Transfer) -> None:
         self.cash += transfer.amount
-        self._moved += transfer.amount
+        self.transferred += transfer.amount
         self.deposited = self.deposited or transfer.kind == "deposit"
 
     def apply_fill(self, fill: Fill) -> None:
         """Move cash and position; one trade is one entry and one exit of the same quantity."""
         signed = fill.quantity if fill.side == "BUY" else -fill.quantity
-        value = signed * fill.price + fill.fee
-        self.cash -= value
-        self._moved -= value
+        self.cash -= signed * fill.price + fill.fee
         self.position += signed
-        self._filled += signed
+        self.realized += fill.realized_pnl
         self.trade_no = fill.trade_no
         if fill.role == "entry":
             self.entry_price, self.entry_ms = fill.price, fill.time_ms
@@ -122,12 +137,11 @@ class SleeveBook:
     def record(self, book: str, key: SleeveKey, mark: Decimal | None, as_of_ms: int) -> Position:
         with localcontext(MONEY):
             equity = self.equity(mark)
-        return Position(
-            book, *key, self.position, self.entry_price, self.entry_ms, self.cash, mark, equity, as_of_ms
-        )
+        return Position(book, *key, self.position, self.entry_price, self.entry_ms, self.cash, mark, equity, as_of_ms)
 
     def validate(self) -> None:
-        """Raise AssertionError unless cash and position are the sums of what was applied (I7)."""
-        require(self.cash == self._moved, self.cash, self._moved)
-        require(self.position == self._filled, self.position, self._filled)
+        """Raise AssertionError unless cash, position and what the fills realized agree (I7)."""
         require((self.position == 0) == (self.entry_price is None), self.position, self.entry_price)
+        with localcontext(MONEY):
+            invested = self.position * (self.entry_price or _ZERO)
+            require(self.cash + invested == self.transferred + self.realized, self)

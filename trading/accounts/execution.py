@@ -12,7 +12,9 @@ from trading.accounts.fills import Execution, close_at, funding_boundaries, liqu
 from trading.accounts.records import Decision, EquityMark, Fill, Order, Position, Record, SleeveKey, Transfer
 from trading.candles import Candle, from_units
 from trading.config.model import Book
-from trading.events import Signal, SignalStatus
+from trading.errors import ConfigError
+from trading.events import Signal, SignalStatus, Target
+from trading.intervals import MINUTE
 from trading.invariants import require
 from trading.markets import Market
 
@@ -40,21 +42,19 @@ class _Sleeve:
 class ExecutionState:
     """All sleeves of one book. Pure: no clock, no I/O.
 
-    Takes, in order, each market's closed 1m candles and after each the signals that close with it, and returns the records that
-    follow, in order. Guarantees: the same items give the same records, however they were batched; a candle or signal
-    that was handled is ignored when it comes again; cash moves only with a Fill or Transfer that is returned. Nothing here is
-    durable: after a restart ``restore`` from the committed rows.
+    Takes, in order, each market's closed 1m candles and after each the signals that close with it, and returns the
+    records that follow, in order. Guarantees: the same items give the same records, however they were batched; a candle
+    or signal that was handled is ignored when it comes again; cash moves only with a Fill or Transfer that is returned.
+    Nothing here is durable: after a restart ``restore`` from the committed rows.
     """
 
-    def __init__(
-        self, book_id: str, book: Book, sleeves: Sequence[SleeveSpec], markets: Iterable[Market]
-    ) -> None:
+    def __init__(self, book_id: str, book: Book, sleeves: Sequence[SleeveSpec], markets: Iterable[Market]) -> None:
         self.book_id = book_id
         self._settings = book
         self._costs = book.costs
         self._late_ms = round(book.late_after_s * 1000)
-        self._markets = {market.key: market for market in markets}
         self._sleeves = {spec.key: _Sleeve(spec) for spec in sleeves}
+        self._markets = _tradable(book, {spec.market for spec in sleeves}, markets)
         self._by_market: dict[str, list[_Sleeve]] = {}
         for sleeve in self._sleeves.values():
             self._by_market.setdefault(sleeve.spec.market, []).append(sleeve)
@@ -72,8 +72,8 @@ class ExecutionState:
     ) -> None:
         """Continue from committed rows, given in order of time.
 
-        ``open_orders`` are the intents without outcome, each with its decision. ``decided`` is the newest decision's open time of
-        each sleeve, ``last_candles`` the last handled 1m candle of each market.
+        ``open_orders`` are the intents without outcome, each with its decision. ``decided`` is the newest decision's
+        open time of each sleeve, ``last_candles`` the last handled 1m candle of each market.
         """
         by_sleeve: dict[SleeveKey, tuple[list[Fill], list[Transfer]]] = {key: ([], []) for key in self._sleeves}
         for fill in fills:
@@ -105,7 +105,7 @@ class ExecutionState:
         return out
 
     def handle(self, item: Candle | Signal, venue_now_ms: int | None = None) -> list[Record]:
-        """What follows from one 1m candle or one signal. ``venue_now_ms`` is the venue's present time, None in a backtest."""
+        """What follows from one 1m candle or signal. ``venue_now_ms`` is the venue's time now, None in a backtest."""
         with localcontext(MONEY):
             if isinstance(item, Candle):
                 return self._candle(item)
@@ -122,8 +122,7 @@ class ExecutionState:
     def validate(self) -> None:
         """Raise AssertionError if the state contradicts itself."""
         for sleeve in self._sleeves.values():
-            with localcontext(MONEY):
-                sleeve.book.validate()
+            sleeve.book.validate()
             require(not sleeve.legs or sleeve.order is not None, sleeve.key, sleeve.legs)
             if sleeve.order is not None:
                 require(sleeve.order.status == "intent", sleeve.order)
@@ -134,7 +133,7 @@ class ExecutionState:
         market = candle.market
         before_ms = self._closed_ms.get(market, candle.open_time_ms)
         sleeves = self._by_market.get(market)
-        if candle.close_time_ms <= before_ms or not sleeves:
+        if candle.close_time_ms <= before_ms or not sleeves or candle.interval != MINUTE.name:
             return []
         out: list[Record] = []
         close = from_units(candle.close)
@@ -218,7 +217,9 @@ class ExecutionState:
         if sleeve is None or signal.open_time_ms <= sleeve.decided_ms:
             return []
         sleeve.decided_ms = signal.open_time_ms
-        actions = actions_for(sleeve.book.position, signal.target)
+        # A spot account cannot be short, whatever it is asked.
+        only_flat = sleeve.spec.profile == "spot" and signal.target == Target.SHORT
+        actions = actions_for(sleeve.book.position, Target.FLAT if only_flat else signal.target)
         outcome, reason = self._judge(sleeve, signal, actions, venue_now_ms)
         key = decision_key(self.book_id, *sleeve.key, signal.open_time_ms)
         decision = Decision(
@@ -262,9 +263,7 @@ class ExecutionState:
             return Outcome.RISK, f"order {sleeve.order.order_id} is still open"
         return Outcome.ACTED, ""
 
-    def _order(
-        self, sleeve: _Sleeve, key: str, decision: str | None, leg: int, action: Action, at_ms: int
-    ) -> Order:
+    def _order(self, sleeve: _Sleeve, key: str, decision: str | None, leg: int, action: Action, at_ms: int) -> Order:
         book, spec = sleeve.book, sleeve.spec
         opens = action.opens
         return Order(
@@ -287,9 +286,7 @@ class ExecutionState:
             updated_ms=at_ms,
         )
 
-    def _fill(
-        self, sleeve: _Sleeve, order: Order, got: Execution, opens: bool, reason: str, at_ms: int
-    ) -> Fill:
+    def _fill(self, sleeve: _Sleeve, order: Order, got: Execution, opens: bool, reason: str, at_ms: int) -> Fill:
         book = sleeve.book
         pnl = -got.fee
         if not opens and book.entry_price is not None:
@@ -321,7 +318,15 @@ class ExecutionState:
         spec = sleeve.spec
         name = "|".join((self.book_id, *sleeve.key, kind, str(at_ms)))
         return Transfer(
-            name, self.book_id, spec.instance_id, spec.market, spec.interval, kind, amount, self._settings.currency, at_ms
+            name,
+            self.book_id,
+            spec.instance_id,
+            spec.market,
+            spec.interval,
+            kind,
+            amount,
+            self._settings.currency,
+            at_ms,
         )
 
     def _lot(self, market: str) -> Decimal:
@@ -329,11 +334,34 @@ class ExecutionState:
 
     def _refusal(self, order: Order, got: Execution) -> str:
         least = self._markets[order.market].min_notional
+        if (order.quote_amount or _ZERO) <= 0:
+            return "no equity is left"
         if got.quantity <= 0:
             return f"{order.quote_amount} buys less than one lot of {self._lot(order.market)}"
         if got.quantity * got.price < least:
             return f"the order's value is below the venue's least of {least}"
         return ""
+
+
+def _tradable(book: Book, wanted: Iterable[str], markets: Iterable[Market]) -> dict[str, Market]:
+    """The markets by key; ConfigError if one is not known, or is not paid for in the book's currency."""
+    known = {market.key: market for market in markets}
+    for key in sorted(wanted):
+        if key not in known:
+            raise ConfigError(
+                f"Nothing is known of market {key}.",
+                field="markets",
+                value=key,
+                fix="Start its feed once, or check its name.",
+            )
+        if known[key].quote != book.currency:
+            raise ConfigError(
+                f"{key} is paid for in {known[key].quote}, but the book is counted in {book.currency}.",
+                field="currency",
+                value=book.currency,
+                fix=f"Set the book's currency to {known[key].quote}, or trade the market in another book.",
+            )
+    return known
 
 
 def _settled(order: Order, status: str, quantity: Decimal | None, at_ms: int, reason: str = "") -> Order:

@@ -1,14 +1,16 @@
 """The fill model of paper trading and of the reference backtest.
 
-An order decided at the close of a candle fills at the open of the first present minute at or after that close, at a price
-``slippage`` worse, for the taker fee. A position whose loss reaches the maintenance margin is closed inside the candle that does
-it, at the liquidation price, or at the open if the candle opens beyond it. The price is not rounded to the tick: slippage stands
-for the average of many, and rounding would hide it on cheap coins.
+An order decided at the close of a candle fills at the open of the first present minute at or after that close, at a
+price ``slippage`` worse, for the taker fee. A position whose loss reaches the maintenance margin is closed inside the
+candle that does it, at the liquidation price, or at the open if the candle opens beyond it, with slippage and fee like
+every market order; a price that jumped can leave a sleeve below zero. Fill prices are not rounded to the tick: slippage
+stands for the average of many fills, and rounding would hide it on cheap coins. Closing orders always fill, however
+small.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import NamedTuple
 
 from trading.accounts.books import SleeveBook
@@ -20,6 +22,7 @@ __all__ = ["FUNDING_MS", "Execution", "close_at", "funding_boundaries", "liquida
 FUNDING_MS = 8 * HOUR_MS
 _ZERO = Decimal(0)
 _ONE = Decimal(1)
+_STEP = Decimal("1e-8")
 
 
 class Execution(NamedTuple):
@@ -32,14 +35,11 @@ class Execution(NamedTuple):
 
 
 def open_at(side: str, reference: Decimal, quote_amount: Decimal, lot: Decimal, costs: Costs) -> Execution:
-    """Spend at most ``quote_amount``, fee included, at ``reference`` plus slippage; the quantity is whole lots, maybe none."""
+    """Spend at most ``quote_amount``, fee included, at ``reference`` plus slippage, in whole lots, maybe none."""
     price = _slipped(side, reference, costs)
-    each = price * (_ONE + costs.taker_fee)
-    quantity = max(_ZERO, quote_amount) / each // lot * lot
-    # The division is rounded: never spend more than was ordered.
-    if quantity * each > quote_amount > 0:
-        quantity -= lot
-    return _execution(price, reference, quantity, costs)
+    # One integer division: nothing is rounded before the lots are counted.
+    lots = max(_ZERO, quote_amount) // (price * (_ONE + costs.taker_fee) * lot)
+    return _execution(price, reference, lots * lot, costs)
 
 
 def close_at(side: str, reference: Decimal, quantity: Decimal, costs: Costs) -> Execution:
@@ -48,17 +48,20 @@ def close_at(side: str, reference: Decimal, quantity: Decimal, costs: Costs) -> 
 
 
 def liquidation_price(book: SleeveBook, costs: Costs) -> Decimal | None:
-    """The price at which equity equals ``maintenance_margin`` times the position's value; None if there is none above zero.
+    """The price at which equity equals ``maintenance_margin`` times the position's value; None if there is none.
 
-    From ``cash + q * p = m * |q| * p``: a long falls to ``-cash / (q * (1 - m))``, a short rises to ``cash / (|q| * (1 + m))``.
+    From ``cash + q * p = m * |q| * p``: a long falls to ``-cash / (q * (1 - m))``, a short rises to ``cash / (|q| * (1
+    + m))``. In steps of 10**-8, rounded against us, which keeps all cash exact. A short that owes more than its cash is
+    past any price.
     """
     if book.position > 0:
         price = -book.cash / (book.position * (_ONE - costs.maintenance_margin))
-    elif book.position < 0:
+        price = price.quantize(_STEP, rounding=ROUND_FLOOR)
+        return price if price > 0 else None
+    if book.position < 0:
         price = book.cash / (-book.position * (_ONE + costs.maintenance_margin))
-    else:
-        return None
-    return price if price > 0 else None
+        return max(_STEP, price.quantize(_STEP, rounding=ROUND_CEILING))
+    return None
 
 
 def funding_boundaries(previous_close_ms: int, open_ms: int) -> range:

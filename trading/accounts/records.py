@@ -27,7 +27,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Decision(Record):
-    """What one signal led to: ``actions`` are its legs in order, none for HOLD; ``outcome`` says why they were not sent."""
+    """What one signal led to: ``actions`` are its legs, none for HOLD; ``outcome`` says why they were not sent."""
 
     decision_id: str
     book: str
@@ -50,7 +50,7 @@ class Decision(Record):
 
 @dataclass(frozen=True, slots=True)
 class Order(Record):
-    """One leg's order, named by its client order id. An opening one has ``quote_amount``, a closing one ``quantity``."""
+    """One leg's order, named by its client order id. An opening one has ``quote_amount``, a closing ``quantity``."""
 
     order_id: str
     decision_id: str | None

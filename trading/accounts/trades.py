@@ -14,9 +14,10 @@ __all__ = ["Trade", "trades_from_fills"]
 
 @dataclass(frozen=True, slots=True)
 class Trade(Record):
-    """One entry and its exit. ``pnl`` is net of both fees, in quote currency; an open trade has no exit and no ``pnl`` yet.
+    """One entry and its exit. An open trade has no exit and no ``pnl`` yet.
 
-    ``return_`` is ``pnl`` over the value at entry.
+    ``pnl`` is net of both fees, in quote currency, and without funding, which is a transfer; ``return_`` is ``pnl``
+    over the value at entry.
     """
 
     instance_id: str
