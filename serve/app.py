@@ -40,8 +40,9 @@ def build_app(
 ) -> FastAPI:
     """The application for one configuration and database. Raises ConfigError when the bind is not safe without a token.
 
-    It connects when first asked, so it starts and answers /health while Postgres is away. ``launch(run_id, request)`` starts
-    a backtest whose row is queued; ``request`` has strategy, market, intervals, start_ms, end_ms, capital, profile, params.
+    It connects when first asked, so it starts and answers /health while Postgres is away.
+    ``launch(run_id, request)`` starts a backtest whose row is queued; ``request`` has strategy, market, intervals,
+    start_ms, end_ms, capital, profile and params.
     """
     door = Door.of(config.serve, token)
     database = Database(target)
@@ -58,7 +59,8 @@ def build_app(
     app = FastAPI(
         title="Manta",
         version=_version(),
-        description="Candles, decisions and books of a Manta system. Times are epoch milliseconds UTC; money is decimal text.",
+        description="Candles, decisions and books of a Manta system. Times are epoch milliseconds UTC; money is"
+        " decimal text.",
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,

@@ -19,9 +19,11 @@ _COMMAND_TIMEOUT_S = 30.0
 
 
 class Database:
-    """Reads of one replica, at most four connections with the listener's. Connects when first asked, and again after an outage.
+    """Reads of one replica, at most four connections with the listener's. Connects when first asked, and again after
+    an outage.
 
-    A call fails with OSError, TimeoutError or an asyncpg connection error while the database is away; nothing is retried.
+    A call fails with OSError, TimeoutError or an asyncpg connection error while the database is away; nothing is
+    retried.
     """
 
     def __init__(self, target: DatabaseTarget) -> None:

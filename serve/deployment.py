@@ -43,8 +43,8 @@ class Api:
 def deploy(config: Config, target: DatabaseTarget, secrets_path: str | None, launch: Launch | None = None) -> str:
     """Serve on the Ray that this process is connected to; return the URL. Blocks until the replicas answer.
 
-    ``launch`` must be a function of a module (it travels by name). Raises ConfigError before anything starts when the bind is
-    not safe. A second call replaces the replicas; host and port stay those of the first until ``remove``.
+    ``launch`` must be a function of a module (it travels by name). Raises ConfigError before anything starts when the
+    bind is not safe. A second call replaces the replicas; host and port stay those of the first until ``remove``.
     """
     settings = config.serve
     Door.of(settings, read_token(secrets_path))

@@ -1,7 +1,7 @@
 """Lists in pages. A cursor names the last row a client saw, so rows that come in between are neither lost nor doubled.
 
-Each list has one total order by columns that never change. Series (candles, features, equity) stand in time order in every page
-and, without ``from``, the newest page comes first; other lists are newest first.
+Each list has one total order by columns that never change. Series (candles, features, equity) stand in time order in
+every page and, without ``from``, the newest page comes first; other lists are newest first.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class Page:
 
 @dataclass(slots=True)
 class Listing:
-    """One list: ``source`` is ``from …`` in SQL, ``item`` an expression giving a row's JSON text, ``key`` its order columns.
+    """One list: ``source`` is ``from …`` in SQL, ``item`` an expression giving a row's JSON text, ``key`` its order
+    columns.
 
     ``where`` gathers conditions with their arguments.
     """

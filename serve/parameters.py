@@ -70,7 +70,9 @@ def span(from_: str | None, to: str | None, *, names: tuple[str, str] = ("from",
     """Both ends of a range; BadInput when it is upside down."""
     start, end = time_ms(from_, names[0]), time_ms(to, names[1])
     if start is not None and end is not None and start > end:
-        raise BadInput(f"{names[0]} lies after {names[1]}.", field=names[0], value=from_, fix="Swap them, or leave one out.")
+        raise BadInput(
+            f"{names[0]} lies after {names[1]}.", field=names[0], value=from_, fix="Swap them, or leave one out."
+        )
     return Span(start, end)
 
 

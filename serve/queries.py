@@ -1,7 +1,7 @@
 """The lists of the API as SQL. Postgres writes each row's JSON text: no row passes through Python objects.
 
-Candle prices are JSON numbers (the shortest text of the float, which is n / 1e8 exactly); money is text, so that no client
-rounds it. Times are epoch milliseconds.
+Candle prices are JSON numbers (the shortest text of the float, which is n / 1e8 exactly); money is text, so that
+no client rounds it. Times are epoch milliseconds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ __all__ = [
 ]
 
 _MARKET = "m.venue || ':' || m.symbol"
-_CANDLE = """'{"open_time":' || ms(c.open_time) || ',"close_time":' || ms(c.close_time) || ',"open":' || c.open || ',"high":' || c.high
+_CANDLE = """'{"open_time":' || ms(c.open_time) || ',"close_time":' || ms(c.close_time) || ',"open":' || c.open
+    || ',"high":' || c.high
     || ',"low":' || c.low || ',"close":' || c.close || ',"volume":' || c.volume
     || coalesce(',"quote_volume":' || c.quote_volume, '') || coalesce(',"trade_count":' || c.trade_count, '')
     || ',"source":"' || c.source || '","complete":' || c.complete || ',"revision":' || c.revision || '}'"""
@@ -32,7 +33,8 @@ CSV_HEADER = "open_time,open,high,low,close,volume,close_time,quote_volume,count
 CANDLE_CSV = """
 select ms(max(open_time)) as last, count(*) as rows, string_agg(
     concat_ws(',', ms(open_time), open, high, low, close, volume, ms(close_time) - 1, coalesce(quote_volume::text, ''),
-        coalesce(trade_count::text, ''), coalesce(taker_buy_volume::text, ''), complete, source), e'\\n' order by open_time) as text
+        coalesce(trade_count::text, ''), coalesce(taker_buy_volume::text, ''), complete, source),
+        e'\\n' order by open_time) as text
 from (
     select * from candles where market_id = $1 and interval = $2 and open_time > at_ms($3) and open_time < at_ms($4)
     order by open_time limit $5
@@ -49,7 +51,8 @@ def candles(market_id: int, interval: str, span: Span) -> Listing:
 
 
 def features(market_id: int, interval: str, name: str | None, span: Span) -> Listing:
-    item = """'{"open_time":' || ms(f.open_time) || ',"name":' || to_json(f.name) || ',"value":' || coalesce(f.value::text, 'null')
+    item = """'{"open_time":' || ms(f.open_time) || ',"name":' || to_json(f.name) || ',"value":' ||
+    coalesce(f.value::text, 'null')
         || ',"params":' || f.params || '}'"""
     listing = Listing("features", "from features f", item, [Key("f.open_time", is_time=True), Key("f.name")])
     listing.match("f.market_id = {}", market_id)
@@ -62,11 +65,15 @@ def features(market_id: int, interval: str, name: str | None, span: Span) -> Lis
 def decisions(
     book: str | None, market_id: int | None, interval: str | None, outcome: str | None, acting: bool | None, span: Span
 ) -> Listing:
-    """Decisions of one book, or of every book that is no backtest; ``acting``: only those to open or close, or only holds."""
-    item = f"""json_build_object('decision_id', d.decision_id, 'book', d.book, 'mode', b.mode, 'instance_id', d.instance_id,
+    """Decisions of one book, or of every book that is no backtest; ``acting``: only those to open or close, or only
+    holds.
+    """
+    item = f"""json_build_object('decision_id', d.decision_id, 'book', d.book, 'mode', b.mode, 'instance_id',
+    d.instance_id,
         'market', {_MARKET}, 'interval', d.interval, 'open_time', ms(d.open_time), 'close_time', ms(d.close_time),
         'actions', d.actions, 'target', d.target, 'confidence', d.confidence, 'outcome', d.outcome, 'reason', d.reason,
-        'price', trim_scale(d.price)::text, 'position_before', trim_scale(d.position_before)::text, 'features', d.features,
+        'price', trim_scale(d.price)::text, 'position_before', trim_scale(d.position_before)::text, 'features',
+        d.features,
         'candle_revision', d.candle_revision, 'decided_at', ms(d.decided_at))::text"""
     source = "from decisions d join books b using (book) join markets m on m.id = d.market_id"
     listing = Listing("decisions", source, item, [Key("d.close_time", is_time=True), Key("d.decision_id")])
@@ -83,7 +90,8 @@ def trades(book: str | None, market_id: int | None, interval: str | None, span: 
     """Open and closed trades by their entry time."""
     item = f"""json_build_object('book', t.book, 'mode', b.mode, 'instance_id', t.instance_id, 'market', {_MARKET},
         'interval', t.interval, 'trade_no', t.trade_no, 'direction', t.direction, 'entry_time', ms(t.entry_time),
-        'entry_price', trim_scale(round(t.entry_price, 12))::text, 'exit_time', case when t.closed then ms(t.exit_time) end,
+        'entry_price', trim_scale(round(t.entry_price, 12))::text, 'exit_time',
+        case when t.closed then ms(t.exit_time) end,
         'exit_price', trim_scale(round(t.exit_price, 12))::text, 'quantity', trim_scale(t.quantity)::text,
         'pnl', trim_scale(t.pnl)::text, 'fees', trim_scale(t.fees)::text, 'closed', t.closed)::text"""
     source = "from trades t join books b using (book) join markets m on m.id = t.market_id"
@@ -102,7 +110,8 @@ def trades(book: str | None, market_id: int | None, interval: str | None, span: 
 def positions(book: str | None, market_id: int | None) -> Listing:
     """Every sleeve, flat ones too: what each holds and what it is worth."""
     item = f"""json_build_object('book', p.book, 'mode', b.mode, 'instance_id', p.instance_id, 'market', {_MARKET},
-        'interval', p.interval, 'quantity', trim_scale(p.quantity)::text, 'entry_price', trim_scale(p.entry_price)::text,
+        'interval', p.interval, 'quantity', trim_scale(p.quantity)::text, 'entry_price',
+        trim_scale(p.entry_price)::text,
         'entry_time', ms(p.entry_time), 'cash', trim_scale(p.cash)::text, 'mark', trim_scale(p.mark)::text,
         'equity', trim_scale(p.equity)::text, 'as_of', ms(p.as_of))::text"""
     source = "from positions p join books b using (book) join markets m on m.id = p.market_id"

@@ -186,7 +186,9 @@ class Book(BaseModel):
 
 
 class Health(BaseModel):
-    """degraded: a last 1m close older than 120 s, unresolved holes, or a feed that is down. down: older than 300 s, or no database."""
+    """degraded: a last 1m close older than 120 s, unresolved holes, or a feed that is down. down: older than 300 s,
+    or no database.
+    """
 
     status: Literal["ok", "degraded", "down"]
     database: Literal["ok", "down"]

@@ -1,4 +1,6 @@
-"""The door: which Host and Origin names are answered, who may change things, and what browsers may do with our pages."""
+"""The door: which Host and Origin names are answered, who may change things, and what browsers may do with our
+pages.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def is_loopback(host: str) -> bool:
 
 
 def read_token(secrets_path: str | Path | None) -> str | None:
-    """MANTA_API_TOKEN from the secrets file (JSON, mode 0600), None when it holds none; ConfigError when it is unusable."""
+    """MANTA_API_TOKEN from the secrets file (JSON, mode 0600), None when it holds none; ConfigError when it is
+    unusable.
+    """
     if secrets_path is None:
         return None
     path = Path(secrets_path)
@@ -104,7 +108,9 @@ class Door:
         return len(hosts) == 1 and _name(f"//{hosts[0]}") in self.allowed_hosts
 
     def knows_origin(self, headers: Headers) -> bool:
-        """No Origin, ours, or an allowed name. Another port of loopback is another program, so it must be ours exactly."""
+        """No Origin, ours, or an allowed name. Another port of loopback is another program, so it must be ours
+        exactly.
+        """
         origin = headers.get("origin")
         if origin is None:
             return True

@@ -35,7 +35,8 @@ _PAGE = 500
 _MAX_CLIENTS = 64
 _POLL_S = 5.0
 _PAGE_SQL = """
-select seq, kind, stream, payload ->> 'market' as market, json_build_object('kind', kind, 'v', v, 'event_time_ms', ms(event_time),
+select seq, kind, stream, payload ->> 'market' as market, json_build_object('kind', kind, 'v', v, 'event_time_ms',
+ms(event_time),
     'received_ns', received_ns, 'cause_id', cause_id, 'stream', stream, 'seq', seq, 'payload', payload)::text as text
 from events where seq > $1 order by seq limit $2
 """
@@ -52,7 +53,9 @@ class _Sent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What one client asked for; empty sets mean everything. Events of no market (start, stop) pass every market filter."""
+    """What one client asked for; empty sets mean everything. Events of no market (start, stop) pass every market
+    filter.
+    """
 
     kinds: frozenset[str] = frozenset()
     markets: frozenset[str] = frozenset()
@@ -71,7 +74,8 @@ class Wanted:
 class Hub:
     """One listener for all clients of a replica.
 
-    It keeps the newest 2,000 events and one forming candle a market; nothing here needs to survive. A client that does not
+    It keeps the newest 2,000 events and one forming candle a market; nothing here needs to survive. A client that
+    does not
     take a message within ``send_timeout_s`` is closed with 4008 and may resume; more than 64 clients get 1013.
     """
 

@@ -20,7 +20,8 @@ _RANK = {"ok": 0, "degraded": 1, "down": 2}
 
 _STATE = """
 select m.id, m.venue || ':' || m.symbol as market,
-    (select ms(c.close_time) from candles c where c.market_id = m.id and c.interval = '1m' order by c.open_time desc limit 1) as last_close,
+    (select ms(c.close_time) from candles c where c.market_id = m.id and c.interval = '1m' order by c.open_time desc
+    limit 1) as last_close,
     (select count(*) from data_quality q where q.market_id = m.id and q.kind = 'hole' and not q.resolved
         and q.reason <> 'absent') as holes,
     (select e.kind from events e where e.stream = m.venue || ':' || m.symbol and e.kind in ('feed_up', 'feed_down')
@@ -28,10 +29,12 @@ select m.id, m.venue || ':' || m.symbol as market,
 from markets m where m.venue || ':' || m.symbol = any($1)
 """
 _WARMING = """
-select i.name, s.market_id, s.interval, s.status, s.warm_have, s.warm_need, s.target, s.confidence, ms(s.close_time) as close_time
+select i.name, s.market_id, s.interval, s.status, s.warm_have, s.warm_need, s.target, s.confidence,
+ms(s.close_time) as close_time
 from instances i cross join unnest(i.intervals) as wanted(interval) cross join unnest($1::int[]) as markets(market_id)
 cross join lateral (
-    select * from signals s where s.instance_id = i.instance_id and s.market_id = markets.market_id and s.interval = wanted.interval
+    select * from signals s where s.instance_id = i.instance_id and s.market_id = markets.market_id and s.interval =
+    wanted.interval
     order by s.open_time desc limit 1) s
 where i.active order by i.name, s.interval
 """
@@ -43,7 +46,8 @@ from candles where market_id = $1 and interval = '1m' and open_time >= at_ms($2)
 """
 _DAY_DECISIONS = """
 select action, outcome, count(*) as number
-from decisions d join books b using (book) cross join unnest(case when d.actions = '{}' then array['HOLD'] else d.actions end) as action
+from decisions d join books b using (book) cross join unnest(case when d.actions = '{}' then array['HOLD'] else
+d.actions end) as action
 where d.market_id = $1 and b.mode <> 'backtest' and d.close_time > at_ms($2) and d.close_time <= at_ms($3) group by 1, 2
 """
 _DAY_OUTCOMES = """
@@ -62,7 +66,9 @@ where market_id = $1 and kind = 'hole' and to_time > at_ms($2) and from_time < a
 
 @dataclass(frozen=True, slots=True)
 class Summaries:
-    """Reads that judge. They hold no state; ages are measured by the venue's clock, or by the replay's own in a simulation."""
+    """Reads that judge. They hold no state; ages are measured by the venue's clock, or by the replay's own in a
+    simulation.
+    """
 
     database: Database
     markets: Markets
@@ -75,7 +81,8 @@ class Summaries:
         markets = [_market_health(key, rows.get(key), now, warming) for key in self.config.markets]
         worst = max((market["status"] for market in markets), key=_RANK.__getitem__, default="ok")
         books = await self.database.fetch(
-            "select book, mode, currency, trim_scale(capital)::text as capital from books where mode <> 'backtest' order by book"
+            "select book, mode, currency, trim_scale(capital)::text as capital from books where mode <>"
+            " 'backtest' order by book"
         )
         return {
             "status": worst,
@@ -91,7 +98,8 @@ class Summaries:
 
     async def stats(self, market: str, market_id: int) -> dict[str, Any]:
         last = await self.database.fetchval(
-            "select ms(close_time) from candles where market_id = $1 and interval = '1m' order by open_time desc limit 1",
+            "select ms(close_time) from candles where market_id = $1 and interval = '1m' order by open_time desc"
+            " limit 1",
             market_id,
         )
         _, now = await self._now([last])
@@ -140,7 +148,8 @@ class Summaries:
     async def _reading(self, market_id: int, interval: str, spec: FeatureSpec, close: float | None) -> dict[str, Any]:
         """The newest value; when it is missing or older than the newest candle, how far its warm-up is."""
         row = await self.database.fetchrow(
-            "select value, ms(open_time) as open_time from features where market_id = $1 and interval = $2 and name = $3"
+            "select value, ms(open_time) as open_time from features where market_id = $1 and interval = $2 and"
+            " name = $3"
             " order by open_time desc limit 1",
             market_id,
             interval,
@@ -158,7 +167,8 @@ class Summaries:
         if value is None:
             need = load_feature(spec.kind, spec.params).need
             have = await self.database.fetchval(
-                "select count(*) from (select 1 from candles where market_id = $1 and interval = $2 and complete limit $3) c",
+                "select count(*) from (select 1 from candles where market_id = $1 and interval = $2 and complete"
+                " limit $3) c",
                 market_id,
                 interval,
                 need,

@@ -34,7 +34,9 @@ async def decisions(
         bool | None, Query(description="true: only those that open or close; false: only the rest.")
     ] = None,
 ) -> Response:
-    """Decisions by the close they were made at, newest first; HOLD and suppressed ones too, with every number they saw."""
+    """Decisions by the close they were made at, newest first; HOLD and suppressed ones too, with every number they
+    saw.
+    """
     listing = queries.decisions(
         await _book(service, book),
         await service.markets.find_id(which),

@@ -40,7 +40,8 @@ async def start(service: Service, body: schemas.BacktestRequest) -> Response:
     request = await _request(service, body)
     run_id = uuid4()
     await service.database.fetchval(
-        "insert into backtest_runs (run_id, book, strategy, market, intervals, config, status) values ($1, $2, $3, $4, $5, $6, 'queued')",
+        "insert into backtest_runs (run_id, book, strategy, market, intervals, config, status) values ($1, $2,"
+        " $3, $4, $5, $6, 'queued')",
         run_id,
         f"backtest-{run_id}",
         request["strategy"],

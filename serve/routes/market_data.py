@@ -30,7 +30,9 @@ async def candles(
     interval: IntervalName = "1m",
     forming: Annotated[bool, Query(description="Add the candle that is not closed yet.")] = False,
 ) -> Response:
-    """Closed candles in time order: the newest ``limit``, or from ``from`` on. The cursor leads further the same way."""
+    """Closed candles in time order: the newest ``limit``, or from ``from`` on. The cursor leads further the same
+    way.
+    """
     name = interval_name(interval)
     key, market_id = await service.markets.find(which)
     listing = queries.candles(market_id, name, within)
@@ -83,7 +85,9 @@ async def export_csv(
     within: InSpan,
     interval: IntervalName = "1m",
 ) -> Response:
-    """All candles of a range as CSV, oldest first. ``close_time`` is the last millisecond, as venues' own files have it."""
+    """All candles of a range as CSV, oldest first. ``close_time`` is the last millisecond, as venues' own files have
+    it.
+    """
     name = interval_name(interval)
     key, market_id = await service.markets.find(which)
     end = within.end_ms or _FAR_MS
@@ -118,7 +122,8 @@ async def _forming(service: Services, market: str, market_id: int, interval: str
     """The open candle of ``interval``: its closed minutes so far with the forming minute on top."""
     minute = service.hub.forming_of(market)
     newest = await service.database.fetchrow(
-        "select ms(close_time) as upto from candles where market_id = $1 and interval = '1m' order by open_time desc limit 1",
+        "select ms(close_time) as upto from candles where market_id = $1 and interval = '1m' order by open_time"
+        " desc limit 1",
         market_id,
     )
     upto = newest["upto"] if newest else 0

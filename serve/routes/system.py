@@ -38,7 +38,9 @@ async def stats(service: Service, which: WhichMarket) -> Response:
 
 @router.get("/ta", response_model=schemas.TechnicalState)
 async def technical_state(service: Service, which: WhichMarket) -> Response:
-    """Newest features and where the price stands against them, per interval; ``warming n/m`` where a value is missing."""
+    """Newest features and where the price stands against them, per interval; ``warming n/m`` where a value is
+    missing.
+    """
     return JSONResponse(await service.summaries.technical(*await service.markets.find(which)))
 
 
@@ -49,7 +51,9 @@ async def stream(
     kind: Annotated[list[str] | None, Query()] = None,
     market: Annotated[list[str] | None, Query()] = None,
 ) -> None:
-    """Events after ``after`` (default: from now on), filtered by ``kind`` and ``market`` (repeat, or separate by commas)."""
+    """Events after ``after`` (default: from now on), filtered by ``kind`` and ``market`` (repeat, or separate by
+    commas).
+    """
     hub = socket.app.state.services.hub
     await hub.serve(socket, after, Wanted(_names(kind), _names(market)))
 

@@ -114,7 +114,8 @@ class Records:
     async def begin(self) -> None:
         for market, base in ((MARKET, "BTC"), ("binance:ETHUSDT", "ETH")):
             self.ids[market] = await self.connection.fetchval(
-                "insert into markets (venue, symbol, kind, base, quote, price_decimals, size_decimals, tick_size, lot_size,"
+                "insert into markets (venue, symbol, kind, base, quote, price_decimals, size_decimals, tick_size,"
+                " lot_size,"
                 " min_notional) values ('binance', $1, 'spot', $2, 'USDT', 2, 5, 0.01, 0.00001, 5) returning id",
                 market.partition(":")[2],
                 base,
@@ -141,7 +142,8 @@ class Records:
             spread = 12 + 9 * abs(sin(n * 2.3))
             rows.append(
                 (self.ids[market], interval, opened + n * step, opened + (n + 1) * step, start,
-                 round(max(start, end) + spread, 2), round(min(start, end) - spread, 2), end, round(3 + 2 * sin(n), 5), "live"),
+                 round(max(start, end) + spread, 2), round(min(start, end) - spread, 2), end, round(3 + 2 * sin(n),
+                 5), "live"),
             )  # fmt: skip
         await self.connection.executemany(
             "insert into candles (market_id, interval, open_time, close_time, open, high, low, close, volume, source)"
@@ -184,7 +186,8 @@ class Records:
     async def forming(self, n: int, close: float, market: str = MARKET) -> None:
         opened = price(n)
         candle = {
-            "market": market, "interval": "1m", "open_time": START_MS + n * MINUTE_MS, "close_time": START_MS + (n + 1) * MINUTE_MS,
+            "market": market, "interval": "1m", "open_time": START_MS + n * MINUTE_MS,
+            "close_time": START_MS + (n + 1) * MINUTE_MS,
             "open": opened, "high": max(opened, close), "low": min(opened, close), "close": close, "volume": 1.5,
         }  # fmt: skip
         await self.connection.execute("select pg_notify('manta_forming', $1)", json.dumps(candle))
@@ -202,10 +205,13 @@ class Records:
         decision_id = f"{book}-{interval}-{n:08d}"
         width = parse_interval(interval).typical_ms
         await self.connection.execute(
-            "insert into decisions (decision_id, book, instance_id, market_id, interval, open_time, close_time, actions, target,"
-            " confidence, outcome, price, position_before, features) values ($1, $2, 'trend-1', $3, $4, at_ms($5), at_ms($6), $7,"
+            "insert into decisions (decision_id, book, instance_id, market_id, interval, open_time, close_time,"
+            " actions, target,"
+            " confidence, outcome, price, position_before, features) values ($1, $2, 'trend-1', $3, $4,"
+            " at_ms($5), at_ms($6), $7,"
             " $8, 0.62, $9, $10, 0, $11)",
-            decision_id, book, self.ids[MARKET], interval, START_MS + n * width, START_MS + (n + 1) * width, actions, target, outcome,
+            decision_id, book, self.ids[MARKET], interval, START_MS + n * width, START_MS + (n + 1) * width, actions,
+            target, outcome,
             Decimal(str(price(n))), {"ma44": price(n - 20)},
         )  # fmt: skip
         return decision_id
@@ -225,15 +231,19 @@ class Records:
         order_id = f"{book}-order-{n}-{role}"
         action = {("BUY", "entry"): "OPEN_LONG", ("SELL", "exit"): "CLOSE_LONG"}.get((side, role), "OPEN_SHORT")
         await self.connection.execute(
-            "insert into orders (order_id, leg, book, instance_id, market_id, interval, action, side, status, created_time,"
+            "insert into orders (order_id, leg, book, instance_id, market_id, interval, action, side, status,"
+            " created_time,"
             " updated_time) values ($1, 0, $2, 'trend-1', $3, '1m', $4, $5, 'filled', at_ms($6), at_ms($6))",
             order_id, book, self.ids[MARKET], action, side, START_MS + n * MINUTE_MS,
         )  # fmt: skip
         await self.connection.execute(
-            "insert into fills (fill_id, order_id, book, instance_id, market_id, interval, trade_no, role, side, price, quantity,"
-            " fee, fee_asset, slippage, realized_pnl, reason, time) values ($1, $2, $3, 'trend-1', $4, '1m', $5, $6, $7, $8, $9,"
+            "insert into fills (fill_id, order_id, book, instance_id, market_id, interval, trade_no, role, side,"
+            " price, quantity,"
+            " fee, fee_asset, slippage, realized_pnl, reason, time) values ($1, $2, $3, 'trend-1', $4, '1m', $5,"
+            " $6, $7, $8, $9,"
             " 0.5, 'USDT', 0.2, $10, 'signal', at_ms($11))",
-            f"{order_id}:1", order_id, book, self.ids[MARKET], trade_no, role, side, Decimal(str(price(n))), Decimal(quantity),
+            f"{order_id}:1", order_id, book, self.ids[MARKET], trade_no, role, side, Decimal(str(price(n))),
+            Decimal(quantity),
             Decimal(pnl), START_MS + n * MINUTE_MS,
         )  # fmt: skip
 
@@ -249,14 +259,16 @@ class Records:
             for n in range(every, count + 1, every)
         ]
         await self.connection.executemany(
-            "insert into equity (book, market_id, time, cash, position_value, equity) values ($1, $2, at_ms($3), $4, $5, $4::numeric + $5)",
+            "insert into equity (book, market_id, time, cash, position_value, equity) values ($1, $2, at_ms($3),"
+            " $4, $5, $4::numeric + $5)",
             rows,
         )
 
     async def position(self, n: int, quantity: str = "0.05", interval: str = "1m") -> None:
         entry = Decimal(str(price(n - 60))) if Decimal(quantity) else None
         await self.connection.execute(
-            "insert into positions (book, instance_id, market_id, interval, quantity, entry_price, entry_time, cash, mark, equity,"
+            "insert into positions (book, instance_id, market_id, interval, quantity, entry_price, entry_time,"
+            " cash, mark, equity,"
             " as_of) values ('paper', 'trend-1', $1, $2, $3, $4, at_ms($5), 5000, $6, 10120.55, at_ms($7))",
             self.ids[MARKET], interval, Decimal(quantity), entry, START_MS + (n - 60) * MINUTE_MS if entry else None,
             Decimal(str(price(n))), START_MS + n * MINUTE_MS,
@@ -265,15 +277,19 @@ class Records:
     async def signal(self, n: int, interval: str, *, status: str = "ready", have: int = 44, need: int = 44) -> None:
         width = parse_interval(interval).typical_ms
         await self.connection.execute(
-            "insert into signals (instance_id, market_id, interval, open_time, close_time, target, confidence, status, warm_have,"
-            " warm_need, price, features) values ('trend-1', $1, $2, at_ms($3), at_ms($4), $5, 0.4, $6, $7, $8, $9, '{}')",
-            self.ids[MARKET], interval, START_MS + n * width, START_MS + (n + 1) * width, "LONG" if status == "ready" else "HOLD",
+            "insert into signals (instance_id, market_id, interval, open_time, close_time, target, confidence,"
+            " status, warm_have,"
+            " warm_need, price, features) values ('trend-1', $1, $2, at_ms($3), at_ms($4), $5, 0.4, $6, $7, $8,"
+            " $9, '{}')",
+            self.ids[MARKET], interval, START_MS + n * width, START_MS + (n + 1) * width,
+            "LONG" if status == "ready" else "HOLD",
             status, have, need, price(n),
         )  # fmt: skip
 
     async def hole(self, n: int, minutes: int, reason: str = "missing", *, resolved: bool = False) -> None:
         await self.connection.execute(
-            "insert into data_quality (market_id, kind, reason, from_time, to_time, resolved) values ($1, 'hole', $2, at_ms($3),"
+            "insert into data_quality (market_id, kind, reason, from_time, to_time, resolved) values ($1, 'hole',"
+            " $2, at_ms($3),"
             " at_ms($4), $5)",
             self.ids[MARKET], reason, START_MS + n * MINUTE_MS, START_MS + (n + minutes) * MINUTE_MS, resolved,
         )  # fmt: skip

@@ -39,7 +39,9 @@ async def test_backtests_books_show_only_when_named(server: Server, records: Rec
 
 
 @pytest.mark.parametrize("limit", [1, 3, 4])
-async def test_decision_pages_with_equal_times_neither_lose_nor_double(server: Server, records: Records, limit: int) -> None:
+async def test_decision_pages_with_equal_times_neither_lose_nor_double(
+    server: Server, records: Records, limit: int
+) -> None:
     for n in range(6):
         await records.decision(37 * (n + 1) - 4, ["HOLD"], outcome="hold")
         await records.decision(n, ["HOLD"], interval="37m", outcome="hold")
@@ -59,7 +61,12 @@ async def test_trades_positions_and_equity_keep_every_decimal(server: Server, re
     await records.fill(20, "SELL", "exit", 1, pnl="1.000000000000000001", quantity="0.00012345")
     await records.fill(30, "BUY", "entry", 2)
     opened, closed = (await server.get("/api/v1/trades", symbol="BTC"))["items"]
-    assert (closed["closed"], closed["quantity"], closed["pnl"], closed["fees"]) == (True, "0.00012345", "1.000000000000000001", "1")
+    assert (closed["closed"], closed["quantity"], closed["pnl"], closed["fees"]) == (
+        True,
+        "0.00012345",
+        "1.000000000000000001",
+        "1",
+    )
     assert (opened["closed"], opened["exit_time"], opened["direction"]) == (False, None, "LONG")
     await records.position(40)
     [position] = (await server.get("/api/v1/positions"))["items"]
@@ -67,12 +74,15 @@ async def test_trades_positions_and_equity_keep_every_decimal(server: Server, re
     await records.equity(30)
     points = (await server.get("/api/v1/equity", step_minutes=10))["items"]
     assert [point["time"] for point in points] == [START_MS + n * MINUTE_MS for n in (10, 20, 30)]
-    assert all(Decimal(point["cash"]) + Decimal(point["position_value"]) == Decimal(point["equity"]) for point in points)
+    assert all(
+        Decimal(point["cash"]) + Decimal(point["position_value"]) == Decimal(point["equity"]) for point in points
+    )
 
 
 async def test_a_books_equity_sums_its_markets_even_when_one_is_behind(server: Server, records: Records) -> None:
     await records.connection.executemany(
-        "insert into equity (book, market_id, time, cash, position_value, equity) values ('paper', $1, at_ms($2), $3, 0, $3)",
+        "insert into equity (book, market_id, time, cash, position_value, equity) values ('paper', $1, at_ms($2),"
+        " $3, 0, $3)",
         [(market_id, START_MS + n * MINUTE_MS, Decimal(100 * market_id + n)) for market_id in (1, 2) for n in (1, 2)]
         + [(1, START_MS + 3 * MINUTE_MS, Decimal(103))],
     )

@@ -44,7 +44,9 @@ async def test_a_request_is_queued_and_launched_once(server: Server, records: Re
         ({}, "market"),
     ],
 )
-async def test_a_wrong_request_names_the_field_and_leaves_nothing(server: Server, body: dict[str, Any], field: str) -> None:
+async def test_a_wrong_request_names_the_field_and_leaves_nothing(
+    server: Server, body: dict[str, Any], field: str
+) -> None:
     async with server.client.post(f"{server.url}/api/v1/backtests", json=body, headers=server.headers) as response:
         assert response.status in (404, 422)
         problem = await response.json(content_type=None)
@@ -57,7 +59,9 @@ async def test_a_wrong_request_names_the_field_and_leaves_nothing(server: Server
 async def test_a_finished_run_is_read_and_deleted_with_its_book_only(server: Server, records: Records) -> None:
     run_id = uuid4()
     book = f"backtest-{run_id}"
-    await records.connection.execute("insert into books (book, mode, capital, currency) values ($1, 'backtest', 1, 'USDT')", book)
+    await records.connection.execute(
+        "insert into books (book, mode, capital, currency) values ($1, 'backtest', 1, 'USDT')", book
+    )
     await records.connection.execute(
         "insert into backtest_runs (run_id, book, strategy, market, intervals, config, status, progress, results)"
         " values ($1, $2, 'ma44', $3, '{37m}', '{}', 'running', 0.5, $4)",

@@ -13,7 +13,8 @@ from tests.serve.conftest import MARKET, Records, Server
 
 CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
 FLAGS = [
-    "--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
     "--no-first-run",
 ]  # fmt: skip
 pytestmark = pytest.mark.skipif(
@@ -93,9 +94,11 @@ async def drawn(page: Page) -> int:
     return int(
         await page.evaluate(
             """() => [...document.querySelectorAll('#chart canvas')].reduce((sum, canvas) => {
-                const data = canvas.width ? canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data : [];
+                const data = canvas.width ? canvas.getContext('2d').getImageData(0, 0, canvas.width,
+                canvas.height).data : [];
                 for (let i = 0; i < data.length; i += 4)
-                    if (data[i + 3] > 200 && ((data[i] === 47 && data[i + 1] === 192) || (data[i] === 255 && data[i + 1] === 107))) sum += 1;
+                    if (data[i + 3] > 200 && ((data[i] === 47 && data[i + 1] === 192) || (data[i] === 255 && data[i +
+                    1] === 107))) sum += 1;
                 return sum;
             }, 0)"""
         )

@@ -78,7 +78,8 @@ async def test_without_any_token_nothing_can_be_changed(
     database: DatabaseTarget, records: Records, serve_at: Callable[..., Any]
 ) -> None:
     async with serve_at(database, token=None) as server:
-        async with server.client.post(f"{server.url}/api/v1/backtests", json=RUN, headers=server.headers) as response:
+        url = f"{server.url}/api/v1/backtests"
+        async with server.client.post(url, json=RUN, headers=server.headers) as response:
             assert response.status == 401
             assert "MANTA_API_TOKEN" in (await response.json(content_type=None))["fix"]
 
@@ -115,7 +116,9 @@ async def test_pages_carry_a_strict_policy_and_no_inline_code(server: Server) ->
 
 
 async def test_a_large_body_is_refused(server: Server) -> None:
-    async with server.client.post(f"{server.url}/api/v1/backtests", data=b"x" * 70_000, headers=server.headers) as response:
+    async with server.client.post(
+        f"{server.url}/api/v1/backtests", data=b"x" * 70_000, headers=server.headers
+    ) as response:
         assert response.status == 413
 
 
@@ -128,6 +131,8 @@ async def test_no_path_leads_out_of_the_dashboard(server: Server) -> None:
 
 async def test_the_token_is_in_no_log(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        async with server.client.post(f"{server.url}/api/v1/backtests", json={"capital": -1}, headers=server.headers) as response:
+        async with server.client.post(
+            f"{server.url}/api/v1/backtests", json={"capital": -1}, headers=server.headers
+        ) as response:
             assert response.status == 422
     assert TOKEN not in caplog.text

@@ -22,7 +22,8 @@ async def venue_candles(records: Records, age_s: float) -> None:
     for market in records.ids:
         await records.candles(1, market=market)
     await records.connection.execute(
-        "update candles set open_time = at_ms($1::bigint - 60000), close_time = at_ms($1)", round((time.time() - age_s) * 1000)
+        "update candles set open_time = at_ms($1::bigint - 60000), close_time = at_ms($1)",
+        round((time.time() - age_s) * 1000),
     )
 
 
@@ -37,9 +38,12 @@ async def test_the_front_page(server: Server) -> None:
 
 @pytest.mark.covers("S1-27c")
 @pytest.mark.parametrize(
-    ("age_s", "status", "http"), [(30, "ok", 200), (110, "ok", 200), (130, "degraded", 200), (290, "degraded", 200), (310, "down", 503)]
+    ("age_s", "status", "http"),
+    [(30, "ok", 200), (110, "ok", 200), (130, "degraded", 200), (290, "degraded", 200), (310, "down", 503)],
 )
-async def test_health_by_age_of_the_last_minute(server: Server, records: Records, age_s: float, status: str, http: int) -> None:
+async def test_health_by_age_of_the_last_minute(
+    server: Server, records: Records, age_s: float, status: str, http: int
+) -> None:
     await venue_candles(records, age_s)
     async with server.client.get(f"{server.url}/api/v1/health") as response:
         assert response.status == http
@@ -121,7 +125,9 @@ async def test_stats_are_the_last_day_of_event_time(server: Server, records: Rec
 
 
 @pytest.mark.covers("S1-27d")
-async def test_technical_state_says_where_the_price_stands_or_how_far_warm_up_is(server: Server, records: Records) -> None:
+async def test_technical_state_says_where_the_price_stands_or_how_far_warm_up_is(
+    server: Server, records: Records
+) -> None:
     await records.candles(130)
     await records.averages()
     await records.candles(3, interval="37m")

@@ -89,7 +89,9 @@ async def test_the_stream_outlives_its_listener_connection(server: Server, recor
     assert (await server.get("/api/v1/backtests"))["items"] == []
 
 
-async def test_a_client_that_does_not_read_is_closed_with_its_own_code(database: DatabaseTarget, records: Records) -> None:
+async def test_a_client_that_does_not_read_is_closed_with_its_own_code(
+    database: DatabaseTarget, records: Records
+) -> None:
     class Stuck:
         """The narrowest stand-in for a peer whose TCP window is shut: sending never ends."""
 
