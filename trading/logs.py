@@ -190,9 +190,9 @@ class DailyFile(logging.FileHandler):
         if self.stream is not None:
             self.stream.close()
             self.stream = None
-        number = 1
-        while (target := self._path.with_name(f"{self._path.stem}.{self._day}.{number}{self._path.suffix}")).exists():
-            number += 1
+        # Never a number again whose file was pruned: the highest one is the newest.
+        number = 1 + max((number for day, number, _ in self._finished() if day == self._day), default=0)
+        target = self._path.with_name(f"{self._path.stem}.{self._day}.{number}{self._path.suffix}")
         if self._path.exists():
             self._path.rename(target)
         self._size = 0
@@ -201,13 +201,13 @@ class DailyFile(logging.FileHandler):
     def _prune(self) -> None:
         oldest = self._now().date() - dt.timedelta(days=self._keep_days)
         total = 0
-        for day, _, path in sorted(self._closed(), reverse=True):
+        for day, _, path in sorted(self._finished(), reverse=True):
             size = path.stat().st_size
             total += size
             if day < oldest or total > self._max_total_bytes:
                 path.unlink(missing_ok=True)
 
-    def _closed(self) -> list[tuple[dt.date, int, Path]]:
+    def _finished(self) -> list[tuple[dt.date, int, Path]]:
         found = []
         for path in self._path.parent.glob(f"{self._path.stem}.*.*{self._path.suffix}"):
             day, _, number = path.name[len(self._path.stem) + 1 : -len(self._path.suffix) or None].rpartition(".")
