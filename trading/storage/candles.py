@@ -12,9 +12,10 @@ from trading.intervals import parse_interval
 from trading.storage.database import Connection
 from trading.storage.markets import market_id, market_ids
 
-__all__ = ["Upserted", "first_open", "last_close", "read_candles", "read_closed", "upsert_candles"]
+__all__ = ["Upserted", "first_open", "last_close", "read_candles", "read_closed", "units_of", "upsert_candles"]
 
 _BATCH = 5000
+_PRODUCT_IS_EXACT = 2**25 * UNIT
 _COLUMNS = """market_id, interval, open_time, close_time, open, high, low, close, volume, quote_volume, trade_count,
     taker_buy_volume, source, revision, complete"""
 _ROWS = """unnest($1::int[], $2::text[], $3::bigint[], $4::bigint[], $5::float8[], $6::float8[], $7::float8[],
@@ -214,8 +215,18 @@ def _columns(rows: list[Candle], numbers: dict[str, int]) -> list[Sequence[Any]]
     ]
 
 
+def units_of(value: float) -> int:
+    """The integer at 10**-8 whose float is ``value``: exact below 2**26, where no two of them share a float.
+
+    Above 2**25 the product alone can miss by one.
+    """
+    units = round(value * UNIT)
+    if units > _PRODUCT_IS_EXACT and units / UNIT != value:
+        return next((near for near in (units - 1, units + 1) if near / UNIT == value), units)
+    return units
+
+
 def _candle(market: str, interval: str, row: asyncpg.Record) -> Candle:
-    """Units are exact again below 9e7: there a float8 tells neighbouring 10**-8 apart."""
     (
         open_ms, close_ms, first, high, low, last, volume, quote_volume, trade_count, taker_buy_volume,
         source, revision, complete,
@@ -225,14 +236,14 @@ def _candle(market: str, interval: str, row: asyncpg.Record) -> Candle:
         interval,
         open_ms,
         close_ms,
-        round(first * UNIT),
-        round(high * UNIT),
-        round(low * UNIT),
-        round(last * UNIT),
-        round(volume * UNIT),
-        None if quote_volume is None else round(quote_volume * UNIT),
+        units_of(first),
+        units_of(high),
+        units_of(low),
+        units_of(last),
+        units_of(volume),
+        None if quote_volume is None else units_of(quote_volume),
         trade_count,
-        None if taker_buy_volume is None else round(taker_buy_volume * UNIT),
+        None if taker_buy_volume is None else units_of(taker_buy_volume),
         source,
         revision,
         complete,

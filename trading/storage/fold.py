@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncpg
 
-from trading.candles import UNIT, Candle, Source
+from trading.candles import Candle, Source
 from trading.intervals import Interval, parse_interval
+from trading.storage.candles import units_of
 from trading.storage.database import Connection
 from trading.storage.markets import market_id
 
 __all__ = ["bucket_sql", "fold_minutes"]
 
-# Above this a float8 no longer tells neighbours at 10**-8 apart, and the integers would overflow.
-_EXACT_BELOW = "9e7"
+# Below this a float8 times 1e8 rounds to the integer that it was made of.
+_EXACT_BELOW = "33554432"
 
 
 def bucket_sql(interval: str, column: str = "open_time") -> str:
@@ -94,10 +95,10 @@ def _candle(market: str, width: Interval, row: asyncpg.Record, close_ms: int, wh
         interval=width.name,
         open_time_ms=row["open_ms"],
         close_time_ms=close_ms,
-        open=round(row["open"] * UNIT),
-        high=round(row["high"] * UNIT),
-        low=round(row["low"] * UNIT),
-        close=round(row["close"] * UNIT),
+        open=units_of(row["open"]),
+        high=units_of(row["high"]),
+        low=units_of(row["low"]),
+        close=units_of(row["close"]),
         volume=int(row["volume"]),
         quote_volume=None if quote_volume is None else int(quote_volume),
         trade_count=row["trade_count"],

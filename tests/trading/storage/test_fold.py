@@ -49,7 +49,7 @@ async def test_sql_folds_as_python_does(connection, interval: str, seed: int, ke
     hole = Hole(MARKET, START + lost * MINUTE, START + (lost + 50) * MINUTE, "missing")
     rows = [row for row in rows if not hole.from_ms <= row.open_time_ms < hole.to_ms]
     end = START + count * MINUTE
-    await connection.execute("truncate candles, data_quality")
+    await connection.execute("delete from data_quality; delete from candles")
     await upsert_candles(connection, rows)
     await record_hole(connection, hole)
     expected = fold(rows, interval, [hole], start_ms=START, end_ms=end)
