@@ -22,7 +22,9 @@ __all__ = [
 ]
 
 _MARKET = "m.venue || ':' || m.symbol"
-_CANDLE = """'{"open_time":' || ms(c.open_time) || ',"close_time":' || ms(c.close_time) || ',"open":' || c.open
+# date_part works in float8, which is exact for whole milliseconds and far cheaper than the numeric of ms().
+_CANDLE = """'{"open_time":' || (date_part('epoch', c.open_time) * 1000)::bigint
+    || ',"close_time":' || (date_part('epoch', c.close_time) * 1000)::bigint || ',"open":' || c.open
     || ',"high":' || c.high
     || ',"low":' || c.low || ',"close":' || c.close || ',"volume":' || c.volume
     || coalesce(',"quote_volume":' || c.quote_volume, '') || coalesce(',"trade_count":' || c.trade_count, '')
