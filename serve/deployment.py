@@ -71,7 +71,10 @@ def deploy(config: Config, target: DatabaseTarget, secrets_path: str | None, lau
 
 
 def remove() -> None:
-    """Take our application away, and Serve with it when nothing else runs there. Does nothing when none is there."""
+    """Take our application away, and Serve with it when nothing else runs there. Does nothing when none is there.
+
+    The port closes a moment after this returns.
+    """
     applications = ray_serve.status().applications
     if APP_NAME in applications:
         ray_serve.delete(APP_NAME)
