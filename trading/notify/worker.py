@@ -83,19 +83,23 @@ class Notifier:
         self._channels: dict[str, _Channel] = {}
         self._postgres = Availability(_log, "postgres")
         self._drain_until: float | None = None
+        self._opened = False
         self._flushed = asyncio.Event()
         self._ended = asyncio.Event()
 
     async def run(self) -> None:
         """Send until ``drain`` was called and nothing is due. Raises Halt when another process took the lease."""
         self._channels = self._open_channels()
-        repeated = await self._stored(lambda conn, _: outbox.requeue_interrupted(conn))
-        if repeated:
-            _log.warning("messages go out again, marked: an earlier notifier ended while sending them", count=repeated)
-        tasks = [asyncio.create_task(self._serve(channel)) for channel in self._channels.values()]
-        tasks.append(asyncio.create_task(self._flushed.wait(), name="flushed"))  # type: ignore[arg-type]
-        self._leave_if_idle()
+        self._opened = True
+        tasks: list[asyncio.Task[Any]] = []
         try:
+            repeated = await self._stored(lambda conn, _: outbox.requeue_interrupted(conn))
+            if repeated:
+                _log.warning("messages go out again, marked: a notifier ended while sending them", count=repeated)
+            tasks = [asyncio.create_task(self._serve(channel)) for channel in self._channels.values()]
+            # Keeps the notifier there, to be drained, when no channel is left.
+            tasks.append(asyncio.create_task(self._flushed.wait()))
+            self._leave_if_idle()
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
                 task.result()
@@ -185,7 +189,7 @@ class Notifier:
 
     def _leave_if_idle(self) -> None:
         """All at once: a channel that still sends may yet have an alert for one that has nothing to do."""
-        if self._drain_until is not None and all(channel.idle for channel in self._channels.values()):
+        if self._opened and self._drain_until is not None and all(channel.idle for channel in self._channels.values()):
             self._flushed.set()
             self.wake()
 
