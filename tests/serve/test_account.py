@@ -25,7 +25,6 @@ async def test_decisions_newest_first_with_all_they_saw(server: Server, records:
     assert (status, problem["field"]) == (422, "outcome")
 
 
-@pytest.mark.covers("S1-32")
 async def test_backtests_books_show_only_when_named(server: Server, records: Records) -> None:
     await records.connection.execute(
         "insert into books (book, mode, capital, currency) values ('backtest-1', 'backtest', 1000, 'USDT')"

@@ -54,7 +54,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.covers("S1-40", "S1-43")
+@pytest.mark.covers("S1-43")
 async def test_http_and_stream_through_the_proxy(
     database: DatabaseTarget, records: Records, tmp_path: Path, cluster: None
 ) -> None:
