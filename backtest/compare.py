@@ -20,12 +20,13 @@ _FILL_FIELDS = (
     "time_ms", "side", "price", "quantity", "fee", "realized_pnl", "role", "trade_no", "reason", "slippage",
 )  # fmt: skip
 _ORDER_FIELDS = ("action", "side", "quantity", "quote_amount", "status", "reason", "created_ms", "updated_ms", "leg")
+_POSITION_FIELDS = ("quantity", "entry_price", "entry_ms", "cash", "mark", "equity")
 _MARK_FIELDS = ("cash", "position_value", "equity")
 
 
 @dataclass(slots=True)
 class Comparison:
-    """``decisions`` acted or suppressed, ``holds`` the others; ``explained`` were suppressed live and stored with their reason.
+    """``decisions`` acted or were suppressed, ``holds`` are the others. ``explained`` counts the suppressed ones.
 
     ``first_difference`` says what differs earliest: kind, key, field, both values and the likely cause.
     """
@@ -48,9 +49,10 @@ class Comparison:
 
 
 def compare(live: RunRecords, reference: RunRecords) -> Comparison:
-    """Compare features, signals, decisions, orders, fills, equity marks and final positions exactly.
+    """Compare features, signals, decisions, orders, fills, transfers, equity marks and final positions exactly.
 
-    Decisions that were suppressed live are counted as explained; what follows from them differs and is counted as such.
+    Decisions that were suppressed live are counted as explained, never as equal. What follows from them is compared
+    like everything else: give the reference run ``live.suppressed()``, or it counts as different.
     """
     found = Comparison()
     explained = {item.decision_id for item in live.decisions if item.outcome in _SUPPRESSED}
@@ -82,6 +84,18 @@ def compare(live: RunRecords, reference: RunRecords) -> Comparison:
     _each(found, "fill", by(live.fills, _fill), by(reference.fills, _fill), _FILL_FIELDS, "time_ms")
     _each(found, "transfer", by(live.transfers, _transfer), by(reference.transfers, _transfer), ("amount",), "time_ms")
     _each(found, "equity", by(live.equity, _mark), by(reference.equity, _mark), _MARK_FIELDS, "time_ms")
+    # A position row is as of its last candle: one that moved on since is no difference.
+    standing = {(*_sleeve(item), item.as_of_ms): item for item in live.positions}
+    ended = {(*_sleeve(item), item.as_of_ms): item for item in reference.positions}
+    both = standing.keys() & ended.keys()
+    _each(
+        found,
+        "position",
+        {key: standing[key] for key in both},
+        {key: ended[key] for key in both},
+        _POSITION_FIELDS,
+        "as_of_ms",
+    )
     return found
 
 
@@ -136,6 +150,10 @@ def _fill(item: Any) -> str:
 
 def _transfer(item: Any) -> str:
     return str(item.transfer_id)
+
+
+def _sleeve(item: Any) -> tuple[str, str, str]:
+    return item.instance_id, item.market, item.interval
 
 
 def _mark(item: Any) -> tuple[str, int]:

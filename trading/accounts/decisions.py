@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from trading.events import Target
 
-__all__ = ["Action", "Outcome", "actions_for", "decision_id", "decision_key", "fill_id", "order_id"]
+__all__ = ["SUPPRESSED", "Action", "Outcome", "actions_for", "decision_id", "decision_key", "fill_id", "order_id"]
 
 
 class Action(StrEnum):
@@ -38,6 +38,10 @@ class Outcome(StrEnum):
     LATE = "late"
     STALE = "stale"
     RISK = "risk"
+
+
+SUPPRESSED = frozenset({Outcome.LATE, Outcome.STALE, Outcome.RISK})
+"""Outcomes of decisions that would have acted, had nothing stopped them."""
 
 
 def actions_for(position: Decimal, target: str) -> tuple[Action, ...]:

@@ -46,11 +46,23 @@ class ExecutionState:
     records that follow, in order. Guarantees: the same items give the same records, however they were batched; a candle
     or signal that was handled is ignored when it comes again; cash moves only with a Fill or Transfer that is returned.
     Nothing here is durable: after a restart ``restore`` from the committed rows.
+
+    ``suppressed`` names decisions, with outcome and reason, that are not to be acted on: a comparison gives those that
+    a live run suppressed, so that all that follows can be compared.
     """
 
-    def __init__(self, book_id: str, book: Book, sleeves: Sequence[SleeveSpec], markets: Iterable[Market]) -> None:
+    def __init__(
+        self,
+        book_id: str,
+        book: Book,
+        sleeves: Sequence[SleeveSpec],
+        markets: Iterable[Market],
+        *,
+        suppressed: Mapping[str, tuple[str, str]] | None = None,
+    ) -> None:
         self.book_id = book_id
         self._settings = book
+        self._suppressed = dict(suppressed or {})
         self._costs = book.costs
         self._late_ms = round(book.late_after_s * 1000)
         self._sleeves = {spec.key: _Sleeve(spec) for spec in sleeves}
@@ -110,6 +122,15 @@ class ExecutionState:
             if isinstance(item, Candle):
                 return self._candle(item)
             return self._signal(item, venue_now_ms)
+
+    def equities(self, market: str) -> list[tuple[SleeveKey, Decimal, bool]]:
+        """Each sleeve of ``market`` with its equity at the last close, and whether it holds a position."""
+        mark = self._marks.get(market)
+        with localcontext(MONEY):
+            return [
+                (sleeve.key, sleeve.book.equity(mark), bool(sleeve.book.position))
+                for sleeve in self._by_market.get(market, ())
+            ]
 
     def positions(self, market: str) -> list[Position]:
         """Every sleeve of ``market`` as it stands at its last candle."""
@@ -220,10 +241,13 @@ class ExecutionState:
         # A spot account cannot be short, whatever it is asked.
         only_flat = sleeve.spec.profile == "spot" and signal.target == Target.SHORT
         actions = actions_for(sleeve.book.position, Target.FLAT if only_flat else signal.target)
-        outcome, reason = self._judge(sleeve, signal, actions, venue_now_ms)
         key = decision_key(self.book_id, *sleeve.key, signal.open_time_ms)
+        identity = decision_id(key)
+        outcome, reason = self._judge(sleeve, signal, actions, venue_now_ms)
+        if identity in self._suppressed:
+            outcome, reason = Outcome(self._suppressed[identity][0]), self._suppressed[identity][1]
         decision = Decision(
-            decision_id=decision_id(key),
+            decision_id=identity,
             book=self.book_id,
             instance_id=signal.instance_id,
             market=signal.market,

@@ -5,8 +5,8 @@ A figure that is not defined (no trade, no loss, less than two days) is None, ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal, localcontext
 from itertools import pairwise
 from math import fsum, sqrt
@@ -16,7 +16,7 @@ from trading.accounts.books import MONEY
 from trading.accounts.trades import Trade
 from trading.intervals import DAY_MS
 
-__all__ = ["Score", "daily_equity", "score"]
+__all__ = ["EquityCurve", "Score", "score"]
 
 _DAYS_A_YEAR = 365
 """Crypto trades every day: annual figures use 365, not 252."""
@@ -29,10 +29,12 @@ _NO_VARIATION = 1e-12
 class Score:
     """``total_return``, ``max_drawdown``, ``win_rate`` and ``exposure`` are shares of one; money is in quote currency.
 
-    ``sharpe`` is mean over standard deviation (n - 1) of daily returns times sqrt(365), risk-free rate 0 (Sharpe 1994).
-    ``sortino`` divides by the root mean square of the negative daily returns instead (Sortino and van der Meer 1991).
-    ``max_drawdown`` is the deepest fall from a peak over all marks. ``profit_factor`` is gross profit over gross loss
-    of closed trades. ``days`` is how many daily returns stand behind ``sharpe`` and ``sortino``.
+    ``trades`` counts closed ones; ``win_rate`` is the share of them with a ``pnl`` above zero and ``profit_factor``
+    their gross profit over their gross loss. ``sharpe`` is mean over standard deviation (n - 1) of daily returns times
+    sqrt(365), risk-free rate 0 (Sharpe 1994). ``sortino`` divides by the root mean square of the negative daily returns
+    instead, target 0 (Sortino and van der Meer 1991). ``max_drawdown`` is the deepest fall from a peak, over all marks,
+    as a share of the peak. ``exposure`` is the share of marks at which a position was held. ``days`` is how many daily
+    returns stand behind ``sharpe`` and ``sortino``.
     """
 
     trades: int
@@ -49,62 +51,87 @@ class Score:
     days: int
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: str(value) if isinstance(value, Decimal) else value for name, value in asdict(self).items()}
+        return {
+            name: format(value, "f") if isinstance(value, Decimal) else value for name, value in asdict(self).items()
+        }
 
 
-def score(
-    trades: Sequence[Trade],
-    equity: Sequence[tuple[int, Decimal]],
-    capital: Decimal,
-    start_ms: int,
-    *,
-    minutes_held: int | None = None,
-) -> Score:
-    """Score a run that began with ``capital`` at ``start_ms``.
+@dataclass(slots=True)
+class EquityCurve:
+    """What a score needs of equity marks, in the memory of one number a day.
 
-    ``equity`` holds (close time ms, equity) at every mark in order of time; ``minutes_held`` is at how many of them a
-    position was open.
+    ``add`` takes them in order of time. A mark at midnight UTC ends its day; days without marks keep their value.
     """
+
+    capital: Decimal
+    start_ms: int
+    last: Decimal = field(init=False)
+    marks: int = field(init=False, default=0)
+    held: int = field(init=False, default=0)
+    _day: int = field(init=False)
+    _closed_days: list[Decimal] = field(init=False, default_factory=list)
+    _peak: Decimal = field(init=False)
+    _trough: Decimal = field(init=False)
+    _deepest: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        self.last = self._peak = self._trough = self.capital
+        self._day = self.start_ms // DAY_MS
+
+    @classmethod
+    def of(cls, marks: Iterable[tuple[int, Decimal, bool]], capital: Decimal, start_ms: int) -> EquityCurve:
+        """The curve of marks (close time ms, equity, whether a position is held)."""
+        curve = cls(capital, start_ms)
+        for time_ms, equity, held in marks:
+            curve.add(time_ms, equity, held)
+        return curve
+
+    def add(self, time_ms: int, equity: Decimal, held: bool) -> None:
+        day = (time_ms - 1) // DAY_MS
+        while day > self._day:
+            self._closed_days.append(self.last)
+            self._day += 1
+        self.last = equity
+        self.marks += 1
+        self.held += held
+        if equity > self._peak:
+            self._deepest = self.max_drawdown
+            self._peak = self._trough = equity
+        elif equity < self._trough:
+            self._trough = equity
+
+    @property
+    def daily(self) -> list[Decimal]:
+        """The capital, then equity at the end of each UTC day, also of the last one, which may be unfinished."""
+        return [self.capital, *self._closed_days, *([self.last] if self.marks else [])]
+
+    @property
+    def max_drawdown(self) -> float:
+        with localcontext(MONEY):
+            return max(self._deepest, float((self._peak - self._trough) / self._peak))
+
+
+def score(trades: Sequence[Trade], equity: EquityCurve) -> Score:
+    """Score a run of these trades whose money went this way."""
     closed = [trade.pnl for trade in trades if trade.pnl is not None]
     gains = [pnl for pnl in closed if pnl > 0]
     losses = [-pnl for pnl in closed if pnl < 0]
-    final = equity[-1][1] if equity else capital
-    returns = _returns([float(value) for value in daily_equity(equity, capital, start_ms)])
+    returns = _returns([float(value) for value in equity.daily])
     with localcontext(MONEY):
         return Score(
             trades=len(closed),
             open_trades=len(trades) - len(closed),
-            total_return=float(final / capital - 1),
-            final_equity=final,
+            total_return=float(equity.last / equity.capital - 1),
+            final_equity=equity.last,
             sharpe=_sharpe(returns),
             sortino=_sortino(returns),
-            max_drawdown=_max_drawdown(equity, capital),
+            max_drawdown=equity.max_drawdown,
             win_rate=len(gains) / len(closed) if closed else None,
             profit_factor=float(sum(gains) / sum(losses)) if losses else None,
             fees=sum((trade.fees for trade in trades), Decimal(0)),
-            exposure=minutes_held / len(equity) if equity and minutes_held is not None else None,
+            exposure=equity.held / equity.marks if equity.marks else None,
             days=len(returns),
         )
-
-
-def daily_equity(equity: Sequence[tuple[int, Decimal]], capital: Decimal, start_ms: int) -> list[Decimal]:
-    """Equity at the start and then at each UTC midnight after it (the last mark at or before), and at the end.
-
-    The last, unfinished day counts as one when it holds a mark.
-    """
-    values = [capital]
-    last = capital
-    midnight_ms = (start_ms // DAY_MS + 1) * DAY_MS
-    pending = False
-    for time_ms, value in equity:
-        while time_ms > midnight_ms:
-            values.append(last)
-            midnight_ms += DAY_MS
-            pending = False
-        last, pending = value, True
-    if pending:
-        values.append(last)
-    return values
 
 
 def _returns(values: list[float]) -> list[float]:
@@ -127,15 +154,3 @@ def _sortino(returns: list[float]) -> float | None:
         return None
     downside = sqrt(fsum(min(value, 0.0) ** 2 for value in returns) / len(returns))
     return fsum(returns) / len(returns) / downside * sqrt(_DAYS_A_YEAR) if downside > _NO_VARIATION else None
-
-
-def _max_drawdown(equity: Sequence[tuple[int, Decimal]], capital: Decimal) -> float:
-    peak = float(capital)
-    deepest = 0.0
-    for _, exact in equity:
-        value = float(exact)
-        if value > peak:
-            peak = value
-        elif (fall := 1 - value / peak) > deepest:
-            deepest = fall
-    return deepest
