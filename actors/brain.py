@@ -150,5 +150,4 @@ class BrainActor(Writer):
             self._state.seed(market, need.interval, known, holes)
 
 
-
 Brain = ray.remote(BrainActor)

@@ -29,7 +29,9 @@ def ray_environment(token_path: str, environment: dict[str, str] | None = None) 
     return base | RAY_ENVIRONMENT | {"RAY_AUTH_TOKEN_PATH": token_path}
 
 
-def head_command(python: str, *, port: int, agent_port: int, temp_dir: str, num_cpus: int, object_store_mb: int) -> list[str]:
+def head_command(
+    python: str, *, port: int, agent_port: int, temp_dir: str, num_cpus: int, object_store_mb: int
+) -> list[str]:
     """The command line of ``ray start --head`` that stays in the foreground."""
     return [
         python,

@@ -50,9 +50,7 @@ class ExecutionActor(Writer):
         await self.acquire()
         config = self.session.config
         instances = [
-            item
-            for item in await self.read(lambda conn: load_instances(conn, self.session))
-            if item.book == self.book
+            item for item in await self.read(lambda conn: load_instances(conn, self.session)) if item.book == self.book
         ]
         known = await self.read(markets.read_markets)
         self._state = ExecutionState(
@@ -104,9 +102,7 @@ class ExecutionActor(Writer):
         end = told if upto_ms is None else min(told, upto_ms)
         while (start := self._positions[market]) < end:
             stop = min(start + _PULL_MS, end)
-            items = await self.read(
-                lambda conn, a=start, b=stop: rebuild.read_stream(conn, self.book, market, a, b)
-            )
+            items = await self.read(lambda conn, a=start, b=stop: rebuild.read_stream(conn, self.book, market, a, b))
             await self._trade(market, stop, items)
 
     async def _trade(self, market: str, upto_ms: int, items: Any) -> None:

@@ -220,4 +220,3 @@ class Writer(Actor):
         if self._away:
             self.log.info("postgres back")
         self._away = False
-

@@ -23,7 +23,7 @@ from trading.errors import MantaError
 from trading.events import Event, EventKind
 from trading.markets import split_market
 from trading.notify.routing import outbox_rows
-from trading.storage import events, markets, outbox, quality, records
+from trading.storage import backtests, events, markets, outbox, quality, records
 from trading.storage.database import Connection
 from trading.venues.binance.history import BinanceHistory
 
@@ -139,6 +139,7 @@ class SupervisorActor(Writer):
             for name, book in config.books.items():
                 await records.upsert_book(conn, name, book)
             await records.upsert_instances(conn, await load_instances(conn, self.session))
+            await backtests.fail_interrupted(conn)
 
         await self.commit({}, write)
 

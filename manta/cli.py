@@ -299,7 +299,10 @@ def parse_time(text: str, field: str) -> int:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise BadInput(
-            f"{field} {text!r} is no time.", field=field, value=text, fix="Write it like 2025-07-16 or 2025-07-16T12:00."
+            f"{field} {text!r} is no time.",
+            field=field,
+            value=text,
+            fix="Write it like 2025-07-16 or 2025-07-16T12:00.",
         ) from error
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     return int(moment.timestamp() * 1000)
@@ -318,5 +321,7 @@ def _decimal(text: str, field: str) -> Decimal:
 def _symbol_file(text: str) -> tuple[str, Path]:
     symbol, sign, path = text.partition("=")
     if not sign:
-        raise BadInput(f"--file {text!r} names no symbol.", field="file", value=text, fix="Write BTCUSDT=candles.csv.gz.")
+        raise BadInput(
+            f"--file {text!r} names no symbol.", field="file", value=text, fix="Write BTCUSDT=candles.csv.gz."
+        )
     return symbol, Path(path)

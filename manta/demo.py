@@ -16,7 +16,7 @@ from manta.parity import compare_session
 from manta.processes import free_port, pss_mb
 from manta.replay import Replay, ReplayOptions
 from trading.candle_files import load_candles
-from trading.config.loading import load_config
+from trading.config.loading import default_config
 from trading.config.model import Config
 from trading.storage import quality
 from trading.storage.database import Connection
@@ -65,7 +65,9 @@ async def _run(options: DemoOptions, config: Config, stopping: asyncio.Event) ->
         startup_s = time.monotonic() - began
         url = f"http://{config.serve.host}:{config.serve.port}/dashboard"
         if not options.quiet:
-            console.print(f"\nReal BTC candles of July 2025 at ×{options.speed:g}. Watch: [bold]{url}[/]  (Ctrl-C ends)\n")
+            console.print(
+                f"\nReal BTC candles of July 2025 at ×{options.speed:g}. Watch: [bold]{url}[/]  (Ctrl-C ends)\n"
+            )
         watching = asyncio.ensure_future(replay.host.watch())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(_first(stopping.wait(), watching), options.seconds)
@@ -117,7 +119,7 @@ async def _facts(conn: Connection, start_ms: int) -> dict[str, int]:
 
 
 def _config(options: DemoOptions) -> Config:
-    data = load_config(None, {}).model_dump()
+    data = default_config().model_dump()
     port = options.port
     if port is None and options.seconds is not None:
         port = free_port()

@@ -10,6 +10,7 @@ import json
 import pickle
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from actors.session import ACTOR_OPTIONS, Session
@@ -79,9 +80,11 @@ def _deploy(order: Order) -> dict[str, Any]:
     ).remote(order.session)
     built = supervisor.build.remote()
     if order.serve:
+        from backtest.tasks import launch
         from serve.deployment import deploy
 
-        deploy(order.session.config, order.session.target, order.session.secrets_path, origin=order.session.origin)
+        session = order.session
+        deploy(session.config, session.target, session.secrets_path, partial(launch, session.target))
     try:
         return {"actors": ray.get(built, timeout=_BUILD_S)}
     except ray.exceptions.RayTaskError as error:

@@ -118,7 +118,9 @@ class Host:
             if self._watch is not None and self._watch.done():
                 self._watch.result()
             await asyncio.sleep(0.5)
-        raise MantaError(f"Ray ended with status {self._ray.returncode}.", fix="Start again with `manta up`; nothing is lost.")
+        raise MantaError(
+            f"Ray ended with status {self._ray.returncode}.", fix="Start again with `manta up`; nothing is lost."
+        )
 
     async def report(self) -> list[dict[str, Any]]:
         """The health of every actor."""
@@ -189,9 +191,7 @@ class Host:
         server = server_from_environment(os.environ, secrets_dir)
         if server is None:
             storage = self.config.storage
-            self.postgres = BundledPostgres(
-                self.data_dir / "postgres", port=storage.port, binaries=storage.binaries
-            )
+            self.postgres = BundledPostgres(self.data_dir / "postgres", port=storage.port, binaries=storage.binaries)
             server = await self.postgres.start()
             self._watch = asyncio.ensure_future(self.postgres.watch())
         self.target = server
@@ -259,7 +259,7 @@ class Host:
         return ray_environment(str(self._ray_dir / "token"), base)
 
     async def _make_session(self) -> Session:
-        path = write_secrets(self.data_dir / "secrets", os.environ)
+        path = write_secrets(self.data_dir / "secrets", _with_api_token(self.data_dir / "secrets"))
         start_ms = self.options.start_ms
         if start_ms is None:
             from trading.venues.binance.history import BinanceHistory
@@ -340,6 +340,17 @@ class Host:
         fresh = path.with_suffix(".new")
         fresh.write_text(json.dumps(facts), encoding="utf-8")
         fresh.replace(path)
+
+
+def _with_api_token(folder: Path) -> dict[str, str]:
+    """The environment with an API token: the user's, or one of our own that stays the same and that its owner can read."""
+    environment = dict(os.environ)
+    if not environment.get("MANTA_API_TOKEN") and not environment.get("MANTA_API_TOKEN_FILE"):
+        token = folder / "api_token"
+        if not token.exists():
+            write_secret(token, secrets.token_urlsafe(32))
+        environment["MANTA_API_TOKEN_FILE"] = str(token)
+    return environment
 
 
 def read_run_file(data_dir: Path) -> dict[str, Any] | None:

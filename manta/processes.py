@@ -14,7 +14,17 @@ from typing import Any
 
 import psutil
 
-__all__ = ["MARK", "die_with_parent", "end_all", "free_port", "marked", "new_session_id", "pss_mb", "pss_table", "wait_gone"]
+__all__ = [
+    "MARK",
+    "die_with_parent",
+    "end_all",
+    "free_port",
+    "marked",
+    "new_session_id",
+    "pss_mb",
+    "pss_table",
+    "wait_gone",
+]
 
 MARK = "MANTA_SESSION"
 _PR_SET_PDEATHSIG = 1

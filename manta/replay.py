@@ -164,7 +164,6 @@ class Replay:
         await self.host.start()
         self._stack.push_async_callback(self.stop_host)
         self._database = Database(self.host.target, application_name="manta replay")
-        await self.control.resume()
 
     async def _start_simulator(self) -> None:
         options = self.options
@@ -175,7 +174,6 @@ class Replay:
             "until_ms": options.until_ms,
             "speed": options.speed,
             "lead": options.lead,
-            "paused": True,
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable,

@@ -265,4 +265,3 @@ def _child_error(out: str, log_path: Path) -> MantaError:
         return MantaError(body["message"], field=body["field"], value=body["value"], fix=body["fix"])
     except (ValueError, IndexError, KeyError):
         return MantaError("Manta did not start.", fix=f"See {log_path}.")
-

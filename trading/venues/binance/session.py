@@ -43,6 +43,7 @@ from trading.feed_events import (
     Status,
     Tick,
 )
+from trading.intervals import MINUTE_MS
 from trading.markets import split_market
 from trading.venues.binance.history import BinanceHistory
 from trading.venues.binance.messages import Forming, KlineReader, ServerShutdown
@@ -56,8 +57,8 @@ _CLOCK_EVERY_S = 60.0
 _CLOCK_RETRY_S = 5.0
 _FORMING_EVERY_S = 1.0
 _IDLE_S = 1.0
-# A candle counts as closed for REST this long after its close, for the error of our clock and the venue's own delay.
-_CLOSE_MARGIN_MS = 250
+# A full page that ends this long before the venue's present holds no open candle, whatever our clock's error.
+_NEAR_MS = 10 * MINUTE_MS
 # The simulator says something every 20 s of its time; a real venue every 2 s.
 _SIMULATED_QUIET_S = 45.0
 
@@ -327,9 +328,8 @@ class MarketFeed:
 
     async def _fetch(self, ask: Fetch) -> None:
         try:
-            if self._rate == 0 or self._venue_clock.sample is None:
-                self._venue_clock.observe(await self.history.time())
-            page = await self.history.page(self._reader, self._symbol, ask.from_ms, ask.to_ms, self._closed_by_ms())
+            closed_by_ms = await self._closed_by_ms(ask)
+            page = await self.history.page(self._reader, self._symbol, ask.from_ms, ask.to_ms, closed_by_ms)
         except MantaError as error:
             after = error.retry_after_s if isinstance(error, VenueRetryable) else None
             self._put(Fetched(self._clock.monotonic(), ask.from_ms, error=error.message, retry_after_s=after))
@@ -346,12 +346,14 @@ class MarketFeed:
             )
         )
 
-    def _closed_by_ms(self) -> int:
-        sample = self._venue_clock.sample
-        if self._rate == 0 or sample is None:
-            return sample.venue_ms if sample is not None else 0
-        now_ms = self._venue_clock.now_ms(self._clock.time_ns(), 0)
-        return now_ms - round(_CLOSE_MARGIN_MS * self._rate)
+    async def _closed_by_ms(self, ask: Fetch) -> int:
+        """A venue time that has passed for certain: near the present only the venue itself can say so, and is asked first."""
+        now_ms = self.venue_now_ms()
+        if now_ms is None or ask.to_ms is None or ask.to_ms > now_ms - _NEAR_MS:
+            sample = await self.history.time()
+            self._venue_clock.observe(sample)
+            return sample.venue_ms
+        return ask.to_ms + MINUTE_MS
 
     async def _keep_time(self) -> None:
         """Tick; meanwhile keep the venue's clock: every minute, or in lockstep whenever the stream rests."""

@@ -1,0 +1,121 @@
+"""``manta backtest run``: one run with a progress bar, its result stored like one that the API started."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from pydantic import ValidationError
+
+from backtest.run import BacktestRequest, book_of, resolve_symbol, run_stored
+from manta.progress import bar
+from manta.service import database_target
+from trading.config.loading import load_config
+from trading.errors import BadInput
+from trading.strategies.registry import load_strategy
+from trading.storage import backtests
+from trading.storage.database import Database
+from trading.storage.migrate import migrate
+
+__all__ = ["BacktestArguments", "result_words", "run_command"]
+
+
+@dataclass(frozen=True, slots=True)
+class BacktestArguments:
+    strategy: str
+    market: str | None
+    symbol: str | None
+    intervals: tuple[str, ...]
+    start_ms: int | None
+    end_ms: int | None
+    capital: Decimal
+    profile: str
+    leverage: Decimal
+    file: Path | None
+
+
+def run_command(arguments: BacktestArguments, config_path: Path | None, *, quiet: bool) -> dict[str, Any]:
+    """Check the request, run it, store it; raises MantaError, having stored at most the reason."""
+    request = _request(arguments, config_path)
+    return asyncio.run(_run(request, arguments.file, config_path, quiet=quiet))
+
+
+def result_words(result: dict[str, Any]) -> str:
+    def percent(value: float | None) -> str:
+        return "–" if value is None else f"{value:+.2%}"
+
+    def number(value: float | None) -> str:
+        return "–" if value is None else f"{value:.2f}"
+
+    twin = result["pessimistic"]
+    lines = [
+        f"run {result['run_id']}",
+        f"{'':24}{'as assumed':>14}{'twice the costs':>18}",
+    ]
+    for title, key, shown in (
+        ("total return", "total_return", percent),
+        ("max drawdown", "max_drawdown", percent),
+        ("Sharpe", "sharpe", number),
+        ("Sortino", "sortino", number),
+        ("win rate", "win_rate", percent),
+        ("profit factor", "profit_factor", number),
+    ):
+        lines.append(f"{title:24}{shown(result[key]):>14}{shown(twin[key]):>18}")
+    for key in ("trades", "fees", "final_equity"):
+        left, right = (f"{float(value[key]):,.2f}" if key != "trades" else value[key] for value in (result, twin))
+        lines.append(f"{key.replace('_', ' '):24}{left:>14}{right:>18}")
+    lines += ["", *(f"- {text}" for text in result["assumptions"])]
+    return "\n".join(lines)
+
+
+def _request(arguments: BacktestArguments, config_path: Path | None) -> BacktestRequest:
+    load_strategy(arguments.strategy)
+    market = arguments.market
+    if market is None:
+        configured = load_config(config_path, os.environ).markets
+        market = resolve_symbol(configured, arguments.symbol) if arguments.symbol else None
+        if market is None:
+            if len(configured) != 1:
+                raise BadInput("Which market?", field="market", fix=f"Give --market, one of: {', '.join(configured)}.")
+            market = configured[0]
+    try:
+        return BacktestRequest(
+            strategy=arguments.strategy,
+            market=market,
+            intervals=arguments.intervals,
+            start_ms=arguments.start_ms,
+            end_ms=arguments.end_ms,
+            capital=arguments.capital,
+            profile=arguments.profile,
+            leverage=arguments.leverage if arguments.profile == "perp" else Decimal(1),
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "start"
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise BadInput(f"{field}: {message}.", field=field, value=first.get("input")) from error
+
+
+async def _run(request: BacktestRequest, file: Path | None, config_path: Path | None, *, quiet: bool) -> dict[str, Any]:
+    run_id = uuid4()
+    async with database_target(config_path) as target:
+        await migrate(target, "venue")
+        async with Database(target, application_name="manta backtest") as database:
+            await database.run(
+                lambda connection: backtests.queue(
+                    connection,
+                    run_id,
+                    book=book_of(run_id),
+                    strategy=request.strategy,
+                    market=request.market,
+                    intervals=request.intervals,
+                    config=request.model_dump(mode="json"),
+                )
+            )
+            with bar("backtest", 100, quiet=quiet) as tell:
+                return await run_stored(database, run_id, request, file, lambda share: tell(round(share * 100)))
