@@ -156,9 +156,10 @@ class Notifier:
         while not channel.disabled and not self._flushed.is_set():
             if not await self._may_send(channel):
                 continue
+            draining = self._drain_until is not None
             messages = await self._claim(channel)
             if not messages:
-                await self._rest(channel)
+                await self._rest(channel, done=draining)
                 continue
             fates = []
             for message in messages:
@@ -174,18 +175,18 @@ class Notifier:
         if wait_s <= 0:
             return True
         if self._drain_until is not None and channel.not_before > self._drain_until:
-            await self._rest(channel)
+            await self._rest(channel, done=True)
             return False
         # Woken only to notice a shutdown: new messages do not shorten a pause.
         await _wait(channel.wake, wait_s)
         return False
 
-    async def _rest(self, channel: _Channel) -> None:
-        channel.idle = True
+    async def _rest(self, channel: _Channel, *, done: bool) -> None:
+        """Wait for something to do; ``done`` when draining has nothing left to do here."""
+        channel.idle = done
         self._leave_if_idle()
         if not self._flushed.is_set():
             await _wait(channel.wake, _POLL_S)
-        channel.idle = bool(channel.disabled)
 
     def _leave_if_idle(self) -> None:
         """All at once: a channel that still sends may yet have an alert for one that has nothing to do."""
@@ -230,8 +231,9 @@ class Notifier:
             channel.disabled = channel.disabled or (fate.error if fate.disable else "")
         pause_s = max((fate.pause_s for _, fate in fates), default=0.0)
         channel.not_before = time.monotonic() + max(pause_s, channel.sender.min_interval_s)
-        if alerts:
-            self.wake()
+        for name in {row.channel for row in alerts}:
+            self._channels[name].idle = False
+            self._channels[name].wake.set()
 
     def _alerts(self, channel: _Channel, message: OutboxMessage, fate: Fate) -> list[OutboxRow]:
         """Rows for every other channel that works; without one, or when the lost message was an alert, a log line."""

@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ async def start(database: DatabaseTarget, secrets_path: Path) -> AsyncIterator[C
     running: list[tuple[asyncio.Task[None], Database]] = []
 
     def begin(notify: Notify, **options: Any) -> tuple[Notifier, asyncio.Task[None]]:
-        db = Database(database, application_name="notifier under test")
+        db = Database(options.pop("target", database), application_name="notifier under test")
         notifier = Notifier(db, options.pop("lease", None), notify, secrets_path, **options)
         task = asyncio.get_running_loop().create_task(notifier.run())
         running.append((task, db))
@@ -152,6 +153,39 @@ async def start(database: DatabaseTarget, secrets_path: Path) -> AsyncIterator[C
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await db.close()
+
+
+@asynccontextmanager
+async def cut_at_commit(target: DatabaseTarget, number: int, *, deliver: bool) -> AsyncIterator[DatabaseTarget]:
+    """A relay to ``target`` that breaks the connection at the COMMIT of this number, after or before it arrived."""
+    seen = 0
+
+    async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter, stop: asyncio.Event) -> None:
+        while (data := await source.read(65536)) and not stop.is_set():
+            sink.write(data)
+        sink.close()
+
+    async def relay(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        nonlocal seen
+        server, to_server = await asyncio.open_unix_connection(f"{target.host}/.s.PGSQL.{target.port}")
+        stop = asyncio.Event()
+        returning = asyncio.create_task(copy(server, to_client, stop))
+        while not stop.is_set() and (data := await client.read(65536)):
+            seen += b"COMMIT" in data
+            if seen == number and b"COMMIT" in data:
+                stop.set()
+            if deliver or not stop.is_set():
+                to_server.write(data)
+        if stop.is_set() and deliver:
+            # The answer shows that the server has it; it goes no further.
+            await returning
+        to_client.close()
+        to_server.close()
+        await returning
+
+    listener = await asyncio.start_server(relay, "127.0.0.1", 0)
+    yield replace(target, host="127.0.0.1", port=listener.sockets[0].getsockname()[1])
+    listener.close()
 
 
 def channels(**discord: Any) -> Notify:

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from tests.trading.notify.conftest import TOKEN, Post, Reply, Webhook, channels, eventually, reply
+from tests.trading.notify.conftest import TOKEN, Post, Reply, Webhook, channels, cut_at_commit, eventually, reply
 from trading.config.model import Notify
 from trading.config.secrets import write_secrets
 from trading.errors import Halt
@@ -136,50 +136,18 @@ async def test_a_lost_database_connection_repeats_nothing(
     assert [body["embeds"][0]["footer"]["text"] for body in webhook.bodies] == ["start:1", "start:2"]
 
 
-async def test_a_claim_that_was_committed_unseen_is_sent_unmarked(
-    post: Post, start: Start, webhook: Webhook, database: DatabaseTarget
+@pytest.mark.parametrize("delivered", [True, False])
+@pytest.mark.parametrize("commit", [1, 2, 3], ids=["at the start", "of the claim", "of the outcome"])
+async def test_a_commit_of_unknown_outcome_neither_loses_nor_repeats_a_message(
+    post: Post, start: Start, webhook: Webhook, database: DatabaseTarget, commit: int, delivered: bool
 ) -> None:
-    """The connection breaks while COMMIT of the claim is under way: only afterwards is it known to have happened."""
     await post.put("discord", "start:1")
-    _, running = start(channels())
-    await post.until("discord", "sent")
-    admin = await connect(database)
-    # Deferred constraint triggers run inside COMMIT: this one ends the notifier's own connection there, once.
-    await admin.execute(
-        """
-        create table broken (id int);
-        create function break_once() returns trigger language plpgsql as $$
-        begin
-            if new.state = 'sending' and not exists (select from broken)
-                and current_setting('application_name') = 'notifier under test' then
-                perform pg_notify('claimed', '');
-                perform pg_terminate_backend(pg_backend_pid());
-            end if;
-            return null;
-        end $$;
-        create constraint trigger break_once after update on outbox deferrable initially deferred
-            for each row execute function break_once();
-        """
-    )
-    await post.put("discord", "start:2")
-    await eventually(lambda: _reconnected(admin))
-    await admin.execute("insert into broken values (1)")
-    await post.until("discord", "sent", "sent")
-    await admin.execute("drop table broken cascade; drop function break_once cascade")
-    await admin.close()
-    assert [body["embeds"][0]["footer"]["text"] for body in webhook.bodies] == ["start:1", "start:2"]
-    assert not running.done()
-
-
-async def _reconnected(admin: Any) -> bool:
-    """Whether the notifier is on another connection than the one it had while the table was made."""
-    return bool(
-        await admin.fetchval(
-            "select exists (select from pg_stat_activity where application_name = 'notifier under test'"
-            " and datname = current_database() and backend_start > (select (pg_stat_file(pg_relation_filepath('broken')))"
-            ".modification))"
-        )
-    )
+    only = Notify(channels={"discord": channels().channels["discord"]})
+    async with cut_at_commit(database, commit, deliver=delivered) as fragile:
+        start(only, target=fragile)
+        await post.until("discord", "sent")
+    assert [body["embeds"][0]["footer"]["text"] for body in webhook.bodies] == ["start:1"]
+    assert [row["attempts"] for row in await post.rows("discord")] == [1]
 
 
 async def test_a_failed_message_is_tried_again_before_later_ones(
