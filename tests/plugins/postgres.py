@@ -16,13 +16,15 @@ from trading.storage.postgres import BundledPostgres
 from trading.storage.settings import DatabaseTarget
 
 TEMPLATE = "manta_template"
+# Databases come and go by the hundred; what a power cut would do to them is of no interest.
+UNSAFE = {"fsync": "off", "full_page_writes": "off"}
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BundledPostgres]:
     """A server on a socket only, with a migrated template database."""
-    server = BundledPostgres(tmp_path_factory.mktemp("postgres") / "data")
+    server = BundledPostgres(tmp_path_factory.mktemp("postgres") / "data", settings=UNSAFE)
 
     async def begin() -> None:
         target = await server.start()

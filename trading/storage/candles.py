@@ -15,7 +15,7 @@ from trading.storage.markets import market_id, market_ids
 __all__ = ["Upserted", "first_open", "last_close", "read_candles", "read_closed", "units_of", "upsert_candles"]
 
 _BATCH = 5000
-_PRODUCT_IS_EXACT = 2**25 * UNIT
+_PRODUCT_MAY_MISS = 2**25 * UNIT
 _COLUMNS = """market_id, interval, open_time, close_time, open, high, low, close, volume, quote_volume, trade_count,
     taker_buy_volume, source, revision, complete"""
 _ROWS = """unnest($1::int[], $2::text[], $3::bigint[], $4::bigint[], $5::float8[], $6::float8[], $7::float8[],
@@ -218,10 +218,10 @@ def _columns(rows: list[Candle], numbers: dict[str, int]) -> list[Sequence[Any]]
 def units_of(value: float) -> int:
     """The integer at 10**-8 whose float is ``value``: exact below 2**26, where no two of them share a float.
 
-    Above 2**25 the product alone can miss by one.
+    From 2**25 on the product alone can miss by one.
     """
     units = round(value * UNIT)
-    if units > _PRODUCT_IS_EXACT and units / UNIT != value:
+    if units >= _PRODUCT_MAY_MISS and units / UNIT != value:
         return next((near for near in (units - 1, units + 1) if near / UNIT == value), units)
     return units
 

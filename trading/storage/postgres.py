@@ -14,7 +14,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -65,13 +65,22 @@ class BundledPostgres:
 
     ``start`` makes the data directory at first use. What was committed survives ``kill -9`` of this process and of the
     server; the server stops by itself when the thread that called ``start`` ends, so call it from the main thread.
-    Failures to start that the user can mend are ConfigError. Not for use from two tasks at once.
+    Failures to start that the user can mend are ConfigError. ``settings`` override ours, for tests that need no
+    durability. Not for use from two tasks at once.
     """
 
-    def __init__(self, data_dir: Path | str, *, port: int = 0, binaries: Path | str | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path | str,
+        *,
+        port: int = 0,
+        binaries: Path | str | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.data_dir = Path(data_dir).absolute()
         self.port = port
         self._wanted = Path(binaries) if binaries is not None else None
+        self._settings = dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: IO[str] | None = None
         self._stopping = False
@@ -298,6 +307,7 @@ class BundledPostgres:
             "listen_addresses": "127.0.0.1" if self.port else "",
             "port": str(self.port or DATABASE_PORT),
             "unix_socket_directories": str(self.socket_dir),
+            **self._settings,
         }
         command = [binaries.postgres, "-D", str(self.data_dir)]
         for name, value in settings.items():
