@@ -25,9 +25,31 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[BundledPostgres]:
+    """A server that never ran."""
     server = BundledPostgres(tmp_path / "var" / "postgres")
     yield server
     await server.stop()
+
+
+@pytest.fixture(scope="session")
+def used_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data of a server that ran once: a copy of it costs less than making it anew."""
+    server = BundledPostgres(tmp_path_factory.mktemp("used") / "postgres")
+
+    async def once() -> None:
+        await server.start()
+        await server.stop()
+
+    asyncio.run(once())
+    return server.data_dir
+
+
+@pytest.fixture
+def used_server(server: BundledPostgres, used_data: Path) -> BundledPostgres:
+    """A server that ran before and is stopped."""
+    server.data_dir.parent.mkdir()
+    shutil.copytree(used_data, server.data_dir)
+    return server
 
 
 def is_running(pid: int) -> bool:
@@ -72,14 +94,15 @@ async def test_starts_makes_its_database_and_leaves_nothing(server: BundledPostg
     assert running_server(server.data_dir) is None
 
 
-async def test_only_the_owner_reaches_data_socket_and_password(server: BundledPostgres) -> None:
-    target = await server.start()
+async def test_only_the_owner_reaches_data_socket_and_password(used_server: BundledPostgres) -> None:
+    target = await used_server.start()
     modes = [
-        oct(path.stat().st_mode & 0o777) for path in (server.data_dir, Path(target.host), Path(target.password_file))
+        oct(path.stat().st_mode & 0o777)
+        for path in (used_server.data_dir, Path(target.host), Path(target.password_file))
     ]
     assert modes == ["0o700", "0o700", "0o600"]
     assert target.password() not in repr(target)
-    wrong = server.data_dir / "wrong"
+    wrong = used_server.data_dir / "wrong"
     wrong.write_text("guess")
     with pytest.raises(ConfigError, match="refuses us"):
         await connect(replace(target, password_file=str(wrong)))
@@ -92,9 +115,9 @@ def listeners(pids: set[int]) -> set[tuple[str, int]]:
 
 
 @pytest.mark.skipif(shutil.which("ss") is None, reason="ss is not installed")
-async def test_nothing_listens_beyond_loopback(tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_nothing_listens_beyond_loopback(used_server: BundledPostgres, unused_tcp_port: int) -> None:
     for port, expected in ((0, set()), (unused_tcp_port, {("127.0.0.1", unused_tcp_port)})):
-        server = BundledPostgres(tmp_path / "postgres", port=port)
+        server = BundledPostgres(used_server.data_dir, port=port)
         await server.start()
         try:
             assert server.pid is not None
@@ -104,48 +127,48 @@ async def test_nothing_listens_beyond_loopback(tmp_path: Path, unused_tcp_port: 
             await server.stop()
 
 
-async def test_a_taken_port_is_named_with_the_fix(tmp_path: Path) -> None:
+async def test_a_taken_port_is_named_with_the_fix(used_server: BundledPostgres) -> None:
     taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port = taken.sockets[0].getsockname()[1]
     with pytest.raises(ConfigError, match=f"Port {port} of 127.0.0.1 is taken.*storage.port"):
-        await BundledPostgres(tmp_path / "postgres", port=port).start()
+        await BundledPostgres(used_server.data_dir, port=port).start()
     taken.close()
     await taken.wait_closed()
 
 
-async def test_killed_server_comes_back_with_all_that_was_committed(server: BundledPostgres) -> None:
-    target = await server.start()
-    watching = asyncio.create_task(server.watch())
+async def test_killed_server_comes_back_with_all_that_was_committed(used_server: BundledPostgres) -> None:
+    target = await used_server.start()
+    watching = asyncio.create_task(used_server.watch())
     async with Database(target) as database:
         await database.run(lambda conn: conn.execute("create table kept (n int primary key)"))
         for n in range(3):
             await database.run(lambda conn, n=n: conn.execute("insert into kept values ($1) on conflict do nothing", n))
-            assert server.pid is not None
-            os.kill(server.pid, signal.SIGKILL)
-            await until(lambda n=n: server.restarts == n + 1)
+            assert used_server.pid is not None
+            os.kill(used_server.pid, signal.SIGKILL)
+            await until(lambda n=n: used_server.restarts == n + 1)
             rows = await database.run(lambda conn: conn.fetch("select n from kept order by n"))
             assert [row["n"] for row in rows] == [*range(n + 1)]
-    assert server.target == target, "clients keep their address over restarts"
-    await server.stop()
+    assert used_server.target == target, "clients keep their address over restarts"
+    await used_server.stop()
     await asyncio.wait_for(watching, 5)
 
 
-async def test_a_pid_file_whose_number_was_given_to_another_program_is_removed(server: BundledPostgres) -> None:
-    await server.start()
-    pid_file = server.data_dir / "postmaster.pid"
+async def test_a_pid_file_whose_number_was_given_to_another_program_is_removed(used_server: BundledPostgres) -> None:
+    await used_server.start()
+    pid_file = used_server.data_dir / "postmaster.pid"
     told = pid_file.read_text().splitlines()
-    await server.stop()
+    await used_server.stop()
     # As after a container restart: the same number now belongs to somebody else.
     pid_file.write_text("\n".join([str(os.getpid()), *told[1:]]) + "\n")
-    await asyncio.wait_for(server.start(), 10)
-    assert server.pid is not None
+    await asyncio.wait_for(used_server.start(), 10)
+    assert used_server.pid is not None
 
 
-async def test_a_data_directory_serves_one_master(server: BundledPostgres) -> None:
-    await server.start()
+async def test_a_data_directory_serves_one_master(used_server: BundledPostgres) -> None:
+    await used_server.start()
     with pytest.raises(ConfigError, match=r"is in use by process \d+.*manta down"):
-        await BundledPostgres(server.data_dir).start()
-    assert server.pid is not None
+        await BundledPostgres(used_server.data_dir).start()
+    assert used_server.pid is not None
 
 
 async def test_data_of_another_version_names_both(server: BundledPostgres) -> None:
@@ -205,14 +228,14 @@ def start_host(data_dir: Path, *prefix: str) -> tuple[subprocess.Popen[str], int
     return host, int(line)
 
 
-async def test_the_server_dies_with_its_host_and_starts_again(server: BundledPostgres) -> None:
-    host, pid = start_host(server.data_dir)
+async def test_the_server_dies_with_its_host_and_starts_again(used_server: BundledPostgres) -> None:
+    host, pid = start_host(used_server.data_dir)
     host.kill()
     with host:
         pass
-    await server.start()
+    await used_server.start()
     assert not is_running(pid)
-    log = (server.data_dir / "server.log").read_text()
+    log = (used_server.data_dir / "used_server.log").read_text()
     assert "automatic recovery" not in log, "it was shut down cleanly although its host was killed"
 
 
