@@ -235,7 +235,7 @@ async def test_the_server_dies_with_its_host_and_starts_again(used_server: Bundl
         pass
     await used_server.start()
     assert not is_running(pid)
-    log = (used_server.data_dir / "used_server.log").read_text()
+    log = (used_server.data_dir / "server.log").read_text()
     assert "automatic recovery" not in log, "it was shut down cleanly although its host was killed"
 
 
