@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.trading.accounts.book_world import FREE, OTHER, PAID, D, Ledger, signal, spec, state
+from tests.trading.accounts.ledger import FREE, OTHER, PAID, D, Ledger, signal, spec, state
 from tests.trading.series import MARKET, at
 from trading.accounts.decisions import actions_for
 from trading.accounts.execution import ExecutionState

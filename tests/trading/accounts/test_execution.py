@@ -98,7 +98,7 @@ def test_a_flip_closes_first_and_opens_with_what_is_left() -> None:
     assert (opening.role, opening.side, opening.quantity) == ("entry", "BUY", D("6.090"))
     assert (closing.trade_no, opening.trade_no) == (1, 2)
     assert closing.time_ms == opening.time_ms
-    assert [order.quote_amount for order in only(out, Order) if order.leg == 1][0] == D("1097.641843984")
+    assert next(order.quote_amount for order in only(out, Order) if order.leg == 1) == D("1097.641843984")
     assert cash(execution) == D("0.126184744")
     statuses = [(order.leg, order.status) for order in only(out, Order)]
     assert statuses == [(0, "filled"), (1, "intent"), (1, "filled")]
