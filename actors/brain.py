@@ -65,6 +65,8 @@ class BrainActor(Writer):
             if market in self._positions:
                 await self._reseed(market, self._positions[market])
             await self._pull(market, None)
+            for edge in self._edges[market]:
+                edge.nudge(self._positions.get(market, 0))
 
     async def push(self, batch: Batch) -> int:
         """Accept a batch of candles; returns the committed watermark."""

@@ -54,6 +54,10 @@ class Edge:
         self._idle.clear()
         self._wake.set()
 
+    def nudge(self, upto_ms: int) -> None:
+        """Say how far the sender has committed: after a restart the receiver may have missed the push."""
+        self.send(upto_ms, upto_ms, (), None)
+
     async def flush(self) -> None:
         """Wait until everything queued has been handed over."""
         await self._idle.wait()

@@ -44,6 +44,7 @@ class RecorderActor(Writer):
             edge = Edge(self.session.namespace, actor_name("timeframe", market), market)
             self._edges[market] = edge
             self.spawn(edge.run())
+            edge.nudge(position or 0)
 
     async def high_water(self, market: str) -> int | None:
         """Close time up to which every minute of ``market`` is told and committed; None before the first."""

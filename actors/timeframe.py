@@ -11,8 +11,8 @@ from actors.edge import Edge
 from actors.recorder import candle_event
 from actors.runtime import Writer
 from actors.session import Session, actor_name
-from trading.candles import Candle, Hole, Source
-from trading.events import Batch, StreamItem
+from trading.candles import Candle, Hole, HoleReason, Source
+from trading.events import Batch, Heal, StreamItem
 from trading.storage import candles, cursors, events, quality
 from trading.storage.database import Connection
 from trading.timeframe import Refold, TimeframeState
@@ -55,6 +55,8 @@ class TimeframeActor(Writer):
             self._state.seed(minutes, holes, first_ms=first)
         self.spawn(self._edge.run())
         await self._pull(None)
+        await self._find_lost_heals()
+        self._edge.nudge(self._committed_ms)
 
     async def push(self, batch: Batch) -> int:
         """Accept a batch; returns the committed watermark."""
@@ -65,6 +67,8 @@ class TimeframeActor(Writer):
         self.boundary("after_read", message.upto_ms)
         if (self._state.told_ms or 0) < message.prev_ms:
             await self._pull(message.prev_ms)
+        if not message.items:
+            await self._find_lost_heals()
         await self._fold(list(message.items), message.clock)
 
     async def close(self) -> None:
@@ -88,6 +92,16 @@ class TimeframeActor(Writer):
             await self._fold(_in_order(minutes, holes), None)
             start = stop
 
+    async def _find_lost_heals(self) -> None:
+        """Handle heals that were committed while nobody told us: a recorder that died before its push, or our own restart."""
+        spans = [(hole.from_ms, hole.to_ms) for hole in (self._state.waiting,) if hole is not None]
+        spans += await self.read(lambda conn: candles.incomplete_spans(conn, self.market))
+        for from_ms, to_ms in spans:
+            minutes, holes = await self._load(from_ms, to_ms)
+            if any(hole.reason == HoleReason.MISSING for hole in holes):
+                continue
+            await self._fold([Heal(self.market, from_ms, to_ms, tuple(minutes), tuple(holes))], None)
+
     async def _load(self, from_ms: int, to_ms: int) -> tuple[list[Candle], list[Hole]]:
         async def query(conn: Connection) -> tuple[list[Candle], list[Hole]]:
             return (
@@ -103,7 +117,7 @@ class TimeframeActor(Writer):
         for item in items:
             for told in self._state.handle(item):
                 if isinstance(told, Refold):
-                    out.extend(await self._refold(told))
+                    out.extend(await self._refold(told, out))
                 else:
                     out.append(told)
         position = self._state.position_ms
@@ -121,7 +135,7 @@ class TimeframeActor(Writer):
             await self.commit({self._cursor: position} if position > before else {}, write)
             self._edge.send(before, position, out, clock)
 
-    async def _refold(self, wanted: Refold) -> list[StreamItem]:
+    async def _refold(self, wanted: Refold, told: list[StreamItem]) -> list[StreamItem]:
         minutes, holes = await self._load(wanted.from_ms, wanted.to_ms)
 
         async def known(conn: Connection) -> list[Candle]:
@@ -133,7 +147,10 @@ class TimeframeActor(Writer):
                 )
             ]
 
-        return list(self._state.refolded(minutes, holes, await self.read(known)))
+        stored = {(candle.interval, candle.open_time_ms): candle for candle in await self.read(known)}
+        # What this very batch made is not committed yet, and newer than what is.
+        stored |= {(item.interval, item.open_time_ms): item for item in told if isinstance(item, Candle)}
+        return list(self._state.refolded(minutes, holes, stored.values()))
 
 
 def _in_order(minutes: list[Candle], holes: list[Hole]) -> list[StreamItem]:

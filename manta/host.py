@@ -297,15 +297,14 @@ class Host:
             driver.kill()
             await driver.wait()
             raise MantaError(f"The driver did not finish {verb} in {_DRIVER_S:.0f} s.") from None
-        lines = out.decode().strip().splitlines()
-        if driver.returncode != 0 or not lines:
+        if driver.returncode != 0 or not out:
             (self.data_dir / "logs" / f"driver-{verb}.log").write_bytes(err)
             tail = err.decode(errors="replace").strip().splitlines()[-1:] or ["no output"]
             raise MantaError(
                 f"The driver failed to {verb} the actors: {tail[0][:500]}",
                 fix=f"See {self.data_dir / 'logs'}.",
             )
-        answer: dict[str, Any] = json.loads(lines[-1])
+        answer: dict[str, Any] = json.loads(out)
         if "error" in answer:
             kind = ConfigError if answer["kind"] == "ConfigError" else MantaError
             raise kind(answer["error"], fix=answer["fix"], field=answer["field"])

@@ -34,7 +34,7 @@ __all__ = ["Replay", "ReplayOptions", "simulated"]
 
 _SIMULATOR_S = 60.0
 _POLL_S = 0.02
-_STALL_S = 120.0
+_STALL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class Replay:
         self.last_health: list[dict[str, Any]] = []
         self._stack = contextlib.AsyncExitStack()
         self._database: Database | None = None
+        self._keep = False
 
     async def __aenter__(self) -> Self:
         try:
@@ -78,6 +79,8 @@ class Replay:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # What an error message points to must still be there when it is read.
+        self._keep = error is not None and isinstance(error, MantaError)
         await self._stack.aclose()
 
     @property
@@ -136,6 +139,14 @@ class Replay:
         self.last_health = await self.host.stop()
         return self.last_health
 
+    def _remove(self, folder: Path) -> None:
+        if self._keep:
+            for part in folder.iterdir():
+                if part.name != "logs":
+                    shutil.rmtree(part, ignore_errors=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def _watermark(self, positions: dict[str, int]) -> int | None:
         books = {item.book for item in self.options.config.strategies}
         names = [f"execution:{book}:{self.market}" for book in sorted(books)] or [f"brain:{self.market}"]
@@ -147,7 +158,7 @@ class Replay:
         folder = options.data_dir
         if folder is None:
             folder = Path(tempfile.mkdtemp(prefix="manta-"))
-            self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            self._stack.callback(self._remove, folder)
         await self._start_simulator()
         self.host = Host(
             HostOptions(

@@ -147,6 +147,16 @@ async def first_open(connection: Connection, market: str, interval: str = "1m") 
     return found
 
 
+async def incomplete_spans(connection: Connection, market: str) -> list[tuple[int, int]]:
+    """[open, close) of the derived candles that were told before one of their minutes was known, oldest first."""
+    rows = await connection.fetch(
+        "select ms(open_time), ms(close_time) from candles where market_id = $1 and interval <> '1m' and not complete"
+        " order by open_time, close_time",
+        await market_id(connection, market),
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
 async def last_close(connection: Connection, market: str, interval: str = "1m") -> int | None:
     """Close time of the newest candle."""
     found: int | None = await connection.fetchval(
