@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from backtest.reference import RunRecords
 from trading.accounts.decisions import Outcome
+from trading.intervals import parse_interval
 
 __all__ = ["Comparison", "compare"]
 
@@ -70,7 +72,7 @@ def compare(live: RunRecords, reference: RunRecords) -> Comparison:
     def value(item: Any) -> tuple[Any, ...]:
         return item.market, item.interval, item.name, item.open_time_ms
 
-    _each(found, "feature", by(live.features, value), by(reference.features, value), ("value",), "open_time_ms")
+    _each(found, "feature", by(live.features, value), by(reference.features, value), ("value",), _close_ms)
     _each(found, "signal", by(live.signals, lane), by(reference.signals, lane), _SIGNAL_FIELDS, "close_time_ms")
     _each(
         found,
@@ -105,13 +107,14 @@ def _each(
     live: Mapping[Any, Any],
     reference: Mapping[Any, Any],
     names: tuple[str, ...],
-    time_name: str,
+    time_of: str | Callable[[Any], int],
 ) -> None:
+    when = attrgetter(time_of) if isinstance(time_of, str) else time_of
     for key, theirs in reference.items():
         ours = live.get(key)
         if ours is None:
             found.differs(
-                getattr(theirs, time_name), kind=kind, key=key, field=None, live=None, reference=theirs,
+                when(theirs), kind=kind, key=key, field=None, live=None, reference=theirs,
                 cause="the live run never made it",
             )  # fmt: skip
             continue
@@ -119,13 +122,13 @@ def _each(
             left, right = getattr(ours, name), getattr(theirs, name)
             if left != right:
                 found.differs(
-                    getattr(theirs, time_name), kind=kind, key=key, field=name, live=left, reference=right,
+                    when(theirs), kind=kind, key=key, field=name, live=left, reference=right,
                     cause=_cause(kind, name),
                 )  # fmt: skip
                 break
-    for key in live.keys() - reference.keys():
+    for key in (key for key in live if key not in reference):
         found.differs(
-            getattr(live[key], time_name), kind=kind, key=key, field=None, live=live[key], reference=None,
+            when(live[key]), kind=kind, key=key, field=None, live=live[key], reference=None,
             cause="the reference never made it",
         )  # fmt: skip
 
@@ -138,6 +141,11 @@ def _cause(kind: str, name: str) -> str:
     if kind == "decision" and name == "position_before":
         return "an earlier fill differs"
     return "the books differ"
+
+
+def _close_ms(item: Any) -> int:
+    # What storage gives back of a feature does not say when its candle closed.
+    return parse_interval(item.interval).close_of(item.open_time_ms)
 
 
 def _decision(item: Any) -> str:
