@@ -101,7 +101,6 @@ def test_equal_runs_are_equal(truth: RunRecords) -> None:
     assert min(found.fills, found.features, found.marks) > 50
 
 
-@pytest.mark.covers("W25")
 @pytest.mark.parametrize(("name", "kind", "field"), [(n, k, field) for n, k, fields in PLACES for field in fields])
 def test_one_changed_value_is_one_mismatch(truth: RunRecords, name: str, kind: str, field: str) -> None:
     live = copy.copy(truth)

@@ -255,7 +255,6 @@ def test_funding_falls_on_what_was_held_before_the_boundary() -> None:
     assert not only(ledger.run(spot, [minute(3, 100, start=boundary - 3 * MINUTE_MS)]), Transfer)
 
 
-@pytest.mark.covers("W5")
 def test_an_order_below_the_least_value_is_rejected_and_changes_nothing() -> None:
     execution = state(spec(deposit=D("4.99")), lot="0.00001")
     ledger = begin(execution)
