@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -18,11 +19,12 @@ from trading.candles import Candle, Hole
 from trading.config.model import Book, Config, Costs, canonical_intervals
 from trading.errors import BadInput, DataHole, MantaError
 from trading.instances import Instance, history_ms, resolve_instances
-from trading.intervals import MINUTE_MS
+from trading.intervals import MINUTE, MINUTE_MS
 from trading.markets import Market, split_market
 from trading.storage import backtests, candles, quality
 from trading.storage import markets as stored_markets
 from trading.storage.database import Connection, Database
+from trading.strategies.registry import load_strategy
 
 __all__ = ["BacktestRequest", "Source", "book_of", "load_source", "resolve_symbol", "run_backtest", "run_stored"]
 
@@ -31,7 +33,10 @@ _UNKNOWN_MARKET = Market("", "", "spot", "", "USDT", 8, 8, Decimal("0.00000001")
 
 
 class BacktestRequest(BaseModel):
-    """What to run. Times are UTC epoch ms; without them everything there is. ``capital`` is in quote currency."""
+    """What to run. Times are UTC epoch ms; without them everything there is. ``capital`` is in quote currency.
+
+    Making one raises BadInput for an unknown strategy, parameter or market name, ValidationError for anything else.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,11 +44,12 @@ class BacktestRequest(BaseModel):
     market: str
     intervals: tuple[str, ...] = Field(min_length=1)
     params: dict[str, int | float] = Field(default_factory=dict)
-    start_ms: int | None = None
-    end_ms: int | None = None
-    capital: Decimal = Field(Decimal(10_000), gt=0)
+    start_ms: int | None = Field(None, ge=0)
+    end_ms: int | None = Field(None, ge=0)
+    capital: Decimal = Field(Decimal(10_000), gt=0, le=1_000_000_000_000)
     profile: Literal["perp", "spot"] = "perp"
     leverage: Decimal = Field(Decimal(1), ge=1, le=125)
+    size: Decimal = Field(Decimal(1), gt=0, le=1)
     costs: Costs = Costs()
 
     @field_validator("intervals")
@@ -55,6 +61,14 @@ class BacktestRequest(BaseModel):
     def _range_is_forward(self) -> BacktestRequest:
         if self.start_ms is not None and self.end_ms is not None and self.start_ms >= self.end_ms:
             raise ValueError(f"start {self.start_ms} is not before end {self.end_ms}: give the earlier time as start")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> BacktestRequest:
+        split_market(self.market)
+        load_strategy(self.strategy, self.params)
+        if self.profile == "spot" and self.leverage != 1:
+            raise ValueError(f"leverage is {self.leverage}, which profile spot cannot use: give 1, or profile perp")
         return self
 
     def config(self) -> Config:
@@ -71,6 +85,7 @@ class BacktestRequest(BaseModel):
                         "intervals": self.intervals,
                         "profile": self.profile,
                         "leverage": self.leverage,
+                        "size": self.size,
                     }
                 ],
             }
@@ -99,20 +114,39 @@ def book_of(run_id: UUID) -> str:
     return f"backtest-{run_id}"
 
 
-def resolve_symbol(configured: Sequence[str], base: str) -> str:
-    """The one configured market whose symbol begins with ``base``; BadInput lists the candidates otherwise."""
-    wanted = base.upper()
-    found = [name for name in configured if split_market(name)[1].upper().startswith(wanted)]
+def resolve_symbol(configured: Sequence[str], text: str) -> str:
+    """The one configured market that ``text`` means: its base (BTC), its symbol (BTCUSDT, BTC/USDT) or its full name.
+
+    BadInput lists the candidates when none or several fit.
+    """
+    wanted = text.upper()
+    plain = re.sub(r"[/_-]", "", wanted)
+    found = [name for name in configured if wanted == name.upper()]
+    found = found or [name for name in configured if plain == re.sub(r"[/_-]", "", split_market(name)[1].upper())]
+    found = found or [name for name in configured if plain == _base_of(split_market(name)[1])]
     if len(found) == 1:
         return found[0]
     candidates = ", ".join(found or configured)
     problem = "is the base of several markets" if found else "is the base of no configured market"
-    raise BadInput(f"{base!r} {problem}.", field="symbol", value=base, fix=f"Give --market, one of: {candidates}.")
+    raise BadInput(f"{text!r} {problem}.", field="symbol", value=text, fix=f"Give --market, one of: {candidates}.")
+
+
+def _base_of(symbol: str) -> str:
+    """What is traded: the part before a separator, or before one of the usual quote currencies."""
+    match = re.fullmatch(r"(.+?)(?:[/_-].*|USDT|USDC|FDUSD|TUSD|BUSD|USD|EUR|TRY|BTC|ETH|BNB)", symbol.upper())
+    return match[1] if match else symbol.upper()
 
 
 def load_file(path: Path, request: BacktestRequest) -> Source:
-    """Candles from a file; a minute that it does not hold counts as absent."""
+    """1m candles from a file; a minute that it does not hold counts as absent."""
     found = load_candles(path, request.market, end_ms=request.end_ms)
+    if found[0].interval != MINUTE.name:
+        raise BadInput(
+            f"{path.name} holds {found[0].interval} candles.",
+            field="file",
+            value=str(path),
+            fix="Give a file of 1m candles; every other interval is folded from them.",
+        )
     return Source(found, [], _market_named(request.market), known_market=False)
 
 
@@ -143,7 +177,9 @@ async def load_source(connection: Connection, request: BacktestRequest, file: Pa
             value=request.start_ms,
             fix="Choose a range that the candles cover; `manta status` and /api/v1/health say which that is.",
         )
-    return Source(found, holes, market or _market_named(request.market), known_market=market is not None)
+    # A market row that an earlier file run made knows no more than that run did.
+    known_market = market is not None and market != _market_named(request.market)
+    return Source(found, holes, market or _market_named(request.market), known_market)
 
 
 def run_backtest(
@@ -252,7 +288,9 @@ def _assumptions(request: BacktestRequest, source: Source) -> list[str]:
         f"Every entry uses the whole equity times {request.leverage}; quantities are whole lots of {market.lot_size}.",
     ]
     if not source.known_market:
-        lines.append("The market's lot and least order value are not known here: lots of 1e-8 and no least value.")
+        lines.append(
+            f"The market's rules are not known here: lots of 1e-8, no least order value, money in {market.quote}."
+        )
     if request.profile == "perp":
         lines.append(
             f"Funding {costs.funding_per_8h:.4%} of value each 8 h from long to short; liquidation at a maintenance "

@@ -51,8 +51,10 @@ class Score:
     days: int
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON-safe: money as text without trailing zeros."""
         return {
-            name: format(value, "f") if isinstance(value, Decimal) else value for name, value in asdict(self).items()
+            name: format(MONEY.normalize(value), "f") if isinstance(value, Decimal) else value
+            for name, value in asdict(self).items()
         }
 
 
