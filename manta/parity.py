@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from trading.errors import BadInput
 from trading.instances import history_ms, resolve_instances
 from trading.intervals import DAY_MS, MINUTE_MS, parse_interval
 from trading.markets import Market
-from trading.storage import markets, records
+from trading.storage import markets, quality, records
 from trading.storage.database import Connection
 
 __all__ = ["ParityOptions", "compare_session", "parity_config", "parity_words", "run_parity"]
@@ -32,7 +32,10 @@ _BOOK = "paper"
 
 @dataclass(frozen=True, slots=True)
 class ParityOptions:
-    """``days`` None replays the whole file after the warm-up; ``start_ms`` None begins right after it."""
+    """``days`` None replays the whole file after the warm-up; ``start_ms`` None begins right after it.
+
+    ``crash_points`` and ``faults`` (orders to the simulator) hurt the run on purpose; the comparison stays the same.
+    """
 
     file: Path
     strategy: str = "ma44"
@@ -42,7 +45,8 @@ class ParityOptions:
     profile: str = "perp"
     lead: int = 500
     quiet: bool = False
-    crash_points: tuple[CrashPoint, ...] = field(default=())
+    crash_points: tuple[CrashPoint, ...] = ()
+    faults: tuple[dict[str, Any], ...] = ()
 
 
 def parity_config(strategy: str, intervals: Iterable[str], profile: str, **instance: Any) -> Config:
@@ -78,6 +82,7 @@ async def run_parity(options: ParityOptions) -> dict[str, Any]:
         until_ms=end_ms,
         lead=options.lead,
         crash_points=options.crash_points,
+        faults=options.faults,
         progress=(lambda _text: None) if options.quiet else (lambda text: console.print(f"[dim]{text} …[/]")),
     )
     async with Replay(replay_options) as replay:
@@ -86,6 +91,7 @@ async def run_parity(options: ParityOptions) -> dict[str, Any]:
             await replay.run_to(end_ms, advance)
         seconds = time.monotonic() - started
         result = await compare_session(replay, candles, start_ms, end_ms)
+        result["holes"] = len(await replay.query(lambda conn: quality.open_holes(conn, replay.market)))
     replayed = sum(1 for candle in candles if candle.close_time_ms > start_ms)
     return {
         **result,
@@ -133,6 +139,7 @@ async def compare_session(replay: Replay, candles: list[Candle], start_ms: int, 
             book=config.books[book],
             markets=known,
             live_from_ms=start_ms,
+            suppressed=live.suppressed(),
         )
         found = compare(live, reference.records)
         for name in ("decisions", "holds", "fills", "features", "explained", "mismatches"):

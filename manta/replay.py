@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -39,7 +39,10 @@ _STALL_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """``speed`` None is lockstep. ``config`` needs no venue URLs. ``data_dir`` None is a folder that goes with the replay."""
+    """``speed`` None is lockstep. ``config`` needs no venue URLs. ``data_dir`` None is a folder that goes with the replay.
+
+    ``others`` are further symbols with their candle files.
+    """
 
     config: Config
     symbol: str
@@ -52,6 +55,8 @@ class ReplayOptions:
     serve: bool = False
     data_dir: Path | None = None
     crash_points: tuple[CrashPoint, ...] = ()
+    faults: tuple[dict[str, Any], ...] = ()
+    others: Mapping[str, Path] = field(default_factory=dict)
     progress: Callable[[str], None] = field(default=lambda _text: None)
 
 
@@ -172,6 +177,8 @@ class Replay:
                 progress=options.progress,
             )
         )
+        for fault in options.faults:
+            await self.control.fault(**fault)
         await self.host.start()
         self._stack.push_async_callback(self.stop_host)
         self._database = Database(self.host.target, application_name="manta replay")
@@ -179,7 +186,7 @@ class Replay:
     async def _start_simulator(self) -> None:
         options = self.options
         order = {
-            "files": {options.symbol: str(options.file)},
+            "files": {symbol: str(file) for symbol, file in {options.symbol: options.file, **options.others}.items()},
             "start_ms": options.start_ms,
             "from_ms": options.from_ms,
             "until_ms": options.until_ms,

@@ -12,7 +12,16 @@ from trading.intervals import parse_interval
 from trading.storage.database import Connection
 from trading.storage.markets import market_id, market_ids
 
-__all__ = ["Upserted", "first_open", "last_close", "read_candles", "read_closed", "units_of", "upsert_candles"]
+__all__ = [
+    "Upserted",
+    "first_open",
+    "incomplete_spans",
+    "last_close",
+    "read_candles",
+    "read_closed",
+    "units_of",
+    "upsert_candles",
+]
 
 _BATCH = 5000
 _PRODUCT_MAY_MISS = 2**25 * UNIT

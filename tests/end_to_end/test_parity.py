@@ -1,0 +1,110 @@
+"""The whole pipeline (simulator, websocket, Ray actors, Postgres) against the reference backtest, undisturbed and hurt."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.session import CrashPoint
+from manta.parity import ParityOptions, run_parity
+from trading.intervals import DAY_MS, HOUR_MS, MINUTE_MS
+
+MARKET = "binance:BTCUSDT"
+BINANCE = "candles_1m/binance_spot_BTCUSDT_1m_20250520-20250818.csv.gz"
+BITFINEX = "candles_1m/bitfinex_BTCUSD_1m_2018.csv.gz"
+FIRST_MS = 1_747_699_200_000  # 2025-05-20T00:00Z, the first minute of the Binance file
+START_MS = FIRST_MS + HOUR_MS
+
+
+async def parity(file: Path, **options: Any) -> dict[str, Any]:
+    result = await run_parity(ParityOptions(file=file, quiet=True, **options))
+    assert result["mismatches"] == 0, result["first_difference"]
+    assert result["explained"] == 0
+    assert result["decisions"] > 0
+    assert result["holes"] == 0
+    return result
+
+
+def at(hours: float) -> int:
+    return START_MS + round(hours * HOUR_MS)
+
+
+def crash(folder: Path, actor: str, boundary: str, hours: float, victim: str = "self") -> CrashPoint:
+    marker = folder / f"{actor}-{boundary}-{victim}".replace(":", "_")
+    return CrashPoint(actor, boundary, at(hours), victim, str(marker))
+
+
+@pytest.mark.covers("S1-2", "S1-3", "S1-14", "S1-39")
+async def test_replay_with_absent_minutes_equals_the_reference(shared_data: Path) -> None:
+    """Two days of Bitfinex in which the venue has no candle for some minutes; a lead that fits into nothing evenly."""
+    start = 1_514_764_800_000 + 9 * DAY_MS
+    result = await parity(
+        shared_data / BITFINEX, strategy="ma44", interval="37m", start_ms=start, days=5, profile="spot", lead=173
+    )
+    assert result["absent_minutes"] > 0
+    assert result["fills"] > 0
+
+
+async def test_every_actor_killed_around_its_commit_changes_nothing(shared_data: Path, tmp_path: Path) -> None:
+    points = tuple(
+        crash(tmp_path, actor, boundary, 2 + 2 * place)
+        for place, (actor, boundary) in enumerate(
+            (actor, boundary)
+            for actor in ("recorder", f"timeframe:{MARKET}", "brain", "execution:paper")
+            for boundary in ("after_read", "before_commit", "after_commit")
+        )
+    )
+    await parity(
+        shared_data / BINANCE, interval="1m", start_ms=START_MS, days=1.25, lead=90, crash_points=points
+    )
+    assert len(list(tmp_path.iterdir())) == len(points)
+
+
+async def test_postgres_killed_at_commits_changes_nothing(shared_data: Path, tmp_path: Path) -> None:
+    points = (
+        crash(tmp_path, "execution:paper", "before_commit", 2, "postgres"),
+        crash(tmp_path, "brain", "after_commit", 8, "postgres"),
+        crash(tmp_path, "recorder", "before_commit", 14, "postgres"),
+    )
+    await parity(shared_data / BINANCE, interval="1m", start_ms=START_MS, days=1, lead=90, crash_points=points)
+    assert len(list(tmp_path.iterdir())) == len(points)
+
+
+@pytest.mark.covers("W15", "W19")
+async def test_a_hurt_stream_is_healed_from_rest(shared_data: Path) -> None:
+    """Ten lost minutes, broken connections, damaged, doubled and swapped frames, and a REST side that fails meanwhile."""
+    faults = (
+        {"kind": "lose_minutes", "minutes": 10, "at_ms": at(1)},
+        {"kind": "drop", "at_ms": at(3)},
+        {"kind": "corrupt", "times": 3, "at_ms": at(5)},
+        {"kind": "corrupt", "how": "value", "at_ms": at(6)},
+        {"kind": "duplicate", "times": 5, "at_ms": at(7)},
+        {"kind": "reorder", "times": 2, "at_ms": at(9)},
+        {"kind": "rest_status", "status": 503, "times": 2, "path": "klines", "at_ms": at(11)},
+        {"kind": "lose_minutes", "minutes": 5, "at_ms": at(11)},
+        {"kind": "drop", "at_ms": at(13)},
+    )
+    await parity(shared_data / BINANCE, interval="1m", start_ms=START_MS, days=0.75, lead=60, faults=faults)
+
+
+@pytest.mark.covers("S1-39")
+async def test_results_do_not_depend_on_how_far_the_replay_runs_ahead(shared_data: Path) -> None:
+    """Both runs equal the same reference, so they equal each other."""
+    for lead in (7, 500):
+        result = await parity(shared_data / BINANCE, interval="37m", start_ms=START_MS + 2 * DAY_MS, days=1, lead=lead)
+        assert result["candles"] == DAY_MS // MINUTE_MS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "options"),
+    [
+        (BINANCE, {"strategy": "ma44", "interval": "1m", "days": 3}),
+        (BINANCE, {"strategy": "ma44", "interval": "37m", "days": 30}),
+        (BITFINEX, {"strategy": "ma44", "interval": "37m", "days": 30}),
+        (BITFINEX, {"strategy": "ma125", "interval": "37m", "days": 30, "profile": "spot"}),
+    ],
+)
+async def test_long_replays_equal_the_reference(shared_data: Path, file: str, options: dict[str, Any]) -> None:
+    result = await parity(shared_data / file, **options)
+    assert result["fills"] > 0
