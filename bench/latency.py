@@ -1,0 +1,134 @@
+"""From the venue's message to the committed decision, and what that costs the processor."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from bench.figures import Effort, Figure, Report, Table
+from bench.processor import Usage
+from bench.samples import percentile
+from bench.systems import caught_up, measured_config, sample_options
+from manta.replay import Replay
+from trading.config.model import Config
+from trading.storage.database import Connection, Database
+
+__all__ = ["measure"]
+
+_SPEED = 60.0
+_OTHER_SPEEDS = (1.0, 10.0)
+_CALM_S = 5.0
+_COMMITS = 200
+# Each row: when its closing message arrived, and when each actor's row was written inside its transaction.
+_STAGES = """
+select d.received_ns / 1e6 as received,
+    extract(epoch from m.recorded_at)::float8 * 1e3 as recorded,
+    extract(epoch from t.recorded_at)::float8 * 1e3 as folded,
+    extract(epoch from d.decided_at)::float8 * 1e3 as decided
+from decisions d
+join candles m on m.market_id = d.market_id and m.interval = '1m' and m.open_time = d.open_time
+left join candles t on t.market_id = d.market_id and t.interval = '2m' and t.close_time = d.close_time
+where d.interval = '1m' and d.received_ns between $1 and $2
+"""
+
+
+async def measure(effort: Effort) -> Report:
+    """Watch a 1m strategy decide at ×60 for a window, then the processor alone at lower speeds."""
+    samples, stages, commits, usage = await _decide(effort.window_s)
+    shares = {speed: (await _share(speed, effort.window_s / 2))[-1][1] for speed in _OTHER_SPEEDS}
+    shares[_SPEED] = usage[-1][1]
+    return Report(
+        "latency",
+        "The default configuration with one more strategy that decides at every closed minute, replayed at ×60: one "
+        "closed minute a second. A time runs from the arrival of the venue's closing message at the feed's socket to "
+        "the return of the commit that holds the decision, fsync on; the first seconds after the start are left out. "
+        "Processor time is that of all processes of the session, Postgres and Serve included, the simulator not.",
+        [
+            Figure("venue message → decision committed, p50", percentile(samples, 0.5), "ms", 15),
+            Figure("venue message → decision committed, p99", percentile(samples, 0.99), "ms", 60),
+            Figure("venue message → decision committed, slowest", max(samples), "ms"),
+            *(
+                Figure(f"processor at ×{speed:g}, of one core", share, "%", 10 if speed == 1 else None)
+                for speed, share in sorted(shares.items())
+            ),
+            Figure("one commit of one row, p50", percentile(commits, 0.5), "ms"),
+            Figure("one commit of one row, p99", percentile(commits, 0.99), "ms"),
+        ],
+        [
+            _stage_table(stages, samples),
+            Table("Processor time by process at ×60, share of one core", ("process", "%"), usage),
+        ],
+        [f"{len(samples)} decisions; each passes four commits, one behind the other"],
+    )
+
+
+async def _decide(window_s: float) -> tuple[list[float], list[dict[str, float]], list[float], list[tuple[str, float]]]:
+    """Latencies in ms, stage times of each 1m decision, commit times in ms, and processor shares."""
+    async with Replay(sample_options(_config(), speed=_SPEED, serve=True)) as replay:
+        await caught_up(replay)
+        await asyncio.sleep(_CALM_S)
+        first, first_ns = await replay.query(_timed_decisions), time.time_ns()
+        usage = Usage(replay.host.processes())
+        await asyncio.sleep(window_s)
+        table = usage.table()
+        last, last_ns = await replay.query(_timed_decisions), time.time_ns()
+        rows = await replay.query(lambda conn: conn.fetch(_STAGES, first_ns, last_ns))
+        commits = await _commit_times(replay)
+        health = await replay.stop_host()
+    told = [value for actor in health for value in actor.get("latencies_ms", ())]
+    return told[first:last], [dict(row) for row in rows], commits, table
+
+
+def _config() -> Config:
+    """2m candles are kept so that the timeframe's own step leaves a time behind every other minute."""
+    data: dict[str, Any] = measured_config(minute=True).model_dump()
+    data["intervals"] = ["2m", *data["intervals"]]
+    return Config.model_validate(data)
+
+
+async def _timed_decisions(connection: Connection) -> int:
+    """How many decisions came from a live message: as many latencies the execution actor has noted."""
+    return int(await connection.fetchval("select count(*) from decisions where received_ns > 0"))
+
+
+async def _share(speed: float, window_s: float) -> list[tuple[str, float]]:
+    async with Replay(sample_options(_config(), speed=speed, serve=True)) as replay:
+        await caught_up(replay)
+        await asyncio.sleep(_CALM_S)
+        usage = Usage(replay.host.processes())
+        await asyncio.sleep(window_s)
+        return usage.table()
+
+
+async def _commit_times(replay: Replay) -> list[float]:
+    async with Database(replay.host.target, application_name="manta bench") as database:
+        async with database.transaction() as connection:
+            await connection.execute("create table bench_commits (n int)")
+        times = []
+        for number in range(_COMMITS):
+            began = time.perf_counter()
+            async with database.transaction() as connection:
+                await connection.execute("insert into bench_commits values ($1)", number)
+            times.append((time.perf_counter() - began) * 1000)
+        return times
+
+
+def _stage_table(stages: list[dict[str, float]], samples: list[float]) -> Table:
+    """Medians of the steps, from rows that mark the moment of writing, so each step holds the commit before it."""
+    steps = (
+        ("message → minute written by the recorder", "received", "recorded"),
+        ("→ derived candle written by the timeframe", "recorded", "folded"),
+        ("→ decision written by execution, through the brain", "folded", "decided"),
+    )
+    whole = [row for row in stages if row["folded"] is not None]
+    rows: list[tuple[str, float, float]] = []
+    for words, start, end in steps:
+        spans = [row[end] - row[start] for row in whole]
+        if spans:
+            rows.append((words, percentile(spans, 0.5), percentile(spans, 0.99)))
+    if stages:
+        written = [row["decided"] - row["received"] for row in stages]
+        rows.append(("message → decision written", percentile(written, 0.5), percentile(written, 0.99)))
+    rows.append(("message → decision committed", percentile(samples, 0.5), percentile(samples, 0.99)))
+    return Table("Where the time goes, ms", ("step", "p50", "p99"), rows)
