@@ -136,7 +136,7 @@ def _each(
 def _cause(kind: str, name: str) -> str:
     if kind == "feature" or name in ("features", "price", "confidence"):
         return "the candles or the feature's state differ"
-    if name in ("warm_have", "status"):
+    if kind == "signal" or name in ("warm_have", "status"):
         return "the histories before the first decision differ"
     if kind == "decision" and name == "position_before":
         return "an earlier fill differs"

@@ -158,7 +158,8 @@ def run_reference(  # noqa: PLR0913 - one call says all that a run depends on
 ) -> ReferenceResult:
     """Run ``instances`` of one book over 1m ``candles`` of one market, in order of time.
 
-    Candles that close at or before ``live_from_ms`` only warm up. ``holes`` are the *missing* minutes; every other
+    Candles that close at or before ``live_from_ms`` only warm up: to equal a live run, begin with the candle that it
+    began with, because a longer history may be warm where it was not. ``holes`` are the *missing* minutes; every other
     minute without a candle counts as absent. ``on_progress`` is told the close time reached, now and then.
     ``suppressed`` names decisions that a live run did not act on: they are not acted on here either, so that everything
     after them can be compared. ``twin_costs`` trades the same signals a second time at these costs.
