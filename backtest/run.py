@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -224,9 +224,16 @@ def run_backtest(
 
 
 async def run_stored(
-    database: Database, run_id: UUID, request: BacktestRequest, file: Path | None = None, on_progress: Any = None
+    database: Database,
+    run_id: UUID,
+    request: BacktestRequest | Mapping[str, Any],
+    file: Path | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
-    """Run a backtest whose row is queued: progress, result or error go into its row, what it did into its book."""
+    """Run a backtest whose row is queued: progress, result or error go into its row, what it did into its book.
+
+    A request that is plain data is checked here, so that a bad one is told in its row too.
+    """
     book = book_of(run_id)
     done = 0.0
 
@@ -242,10 +249,11 @@ async def run_stored(
             await asyncio.sleep(_PROGRESS_EVERY_S)
 
     try:
-        source = await database.run(lambda connection: load_source(connection, request, file), deadline_s=300)
+        wanted = request if isinstance(request, BacktestRequest) else BacktestRequest.model_validate(request)
+        source = await database.run(lambda connection: load_source(connection, wanted, file), deadline_s=300)
         telling = asyncio.create_task(keep_progress())
         try:
-            result, summary = await asyncio.to_thread(run_backtest, request, source, book, tell)
+            result, summary = await asyncio.to_thread(run_backtest, wanted, source, book, tell)
         finally:
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
@@ -258,7 +266,7 @@ async def run_stored(
                 connection,
                 run_id,
                 book=book,
-                settings=request.book(source.market.quote),
+                settings=wanted.book(source.market.quote),
                 decisions=[item for item in records.decisions if item.actions],
                 orders=list(records.orders.values()),
                 fills=records.fills,

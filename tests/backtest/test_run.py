@@ -261,3 +261,24 @@ async def test_a_file_of_other_candles_is_refused(store: Database, tmp_path: Pat
     async with store.transaction() as connection:
         with pytest.raises(BadInput, match=r"hours.csv holds 1h candles.*Give a file of 1m candles"):
             await load_source(connection, request(), path)
+
+
+async def test_plain_data_is_checked_and_a_bad_one_fails_its_row(store: Database) -> None:
+    await with_candles(store)
+    good = request()
+    run_id = await queued(store, good)
+    result = await run_stored(store, run_id, good.model_dump(mode="json"))
+    assert result["trades"] > 5
+
+    for bad, kind, words in (
+        ({"strategy": "ma4"}, BadInput, "no strategy"),
+        ({"capital": "0"}, ValidationError, "capital"),
+    ):
+        run_id = await queued(store, good)
+        with pytest.raises(kind, match=words):
+            await run_stored(store, run_id, {**good.model_dump(mode="json"), **bad})
+        async with store.transaction() as connection:
+            row = await connection.fetchrow("select status, error from backtest_runs where run_id = $1", run_id)
+        assert row is not None
+        assert row["status"] == "failed"
+        assert words in row["error"]
