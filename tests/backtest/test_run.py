@@ -110,7 +110,6 @@ def test_impossible_requests_are_refused_with_their_field(changes: dict[str, Any
     assert (str(location[0]) if location else "") == field
 
 
-@pytest.mark.covers("S1-25")
 @pytest.mark.parametrize("text", ["BTC", "btc", "BTCUSDT", "BTC/USDT", "btc-usdt", "binance:BTCUSDT"])
 def test_a_symbol_finds_the_one_market_that_it_means(text: str) -> None:
     assert resolve_symbol(["binance:ETHBTC", MARKET, "binance:BTCSTUSDT"], text) == MARKET
@@ -201,7 +200,7 @@ async def test_a_run_over_the_database_is_stored_in_a_book_of_its_own(store: Dat
     assert (result["start"], result["end"]) == (START + 5 * HOUR_MS, START + 40 * HOUR_MS)
 
 
-@pytest.mark.covers("S1-24", "S1-25")
+@pytest.mark.covers("S1-24")
 async def test_a_file_gives_the_same_result_as_the_database(store: Database, tmp_path: Path) -> None:
     await with_candles(store)
     wanted = request(start_ms=START + 5 * HOUR_MS)

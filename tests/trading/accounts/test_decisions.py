@@ -10,7 +10,7 @@ from trading.accounts.decisions import SUPPRESSED, Action, actions_for, decision
 FLAT, HELD_LONG, HELD_SHORT = Decimal(0), Decimal("0.5"), Decimal("-0.5")
 
 
-@pytest.mark.covers("S1-19", "S1-20", "S1-21")
+@pytest.mark.covers("S1-21")
 @pytest.mark.parametrize(
     ("position", "target", "actions"),
     [
