@@ -8,7 +8,8 @@ import time
 
 import aiohttp
 
-from bench.figures import Effort, Figure, Report
+from bench.figures import Effort, Figure, Report, Table
+from bench.processor import Usage
 from bench.samples import percentile
 from bench.systems import base_url, caught_up, fetch, measured_config, sample_options
 from manta.replay import Replay
@@ -28,9 +29,10 @@ async def measure(effort: Effort) -> Report:
         url = f"{base_url(replay)}/api/v1/candles"
         async with aiohttp.ClientSession() as http:
             body = await _ask(http, url)
-            for _ in range(_WARM_UP):
-                await _ask(http, url)
+            alone = [await _timed(http, url) for _ in range(_WARM_UP)]
+            usage = Usage(replay.host.processes())
             answers = await _stream(http, url, round(min(effort.window_s, 30.0) * _RATE))
+            shares = usage.table()
     return Report(
         "api",
         f"`GET /api/v1/candles` for {_ROWS:,} 1m candles, {_RATE} requests a second on a fixed timetable, through Ray "
@@ -40,8 +42,10 @@ async def measure(effort: Effort) -> Report:
             Figure("API: 1,000 candles at 50 requests/s, p99", percentile(answers, 0.99), "ms", 50),
             Figure("API: the same, p50", percentile(answers, 0.5), "ms"),
             Figure("API: the same, slowest", max(answers), "ms"),
+            Figure("API: one request at a time, p50", percentile(alone, 0.5), "ms"),
         ],
-        notes=[f"{len(answers):,} requests; one answer is {len(body):,} bytes of JSON"],
+        [Table("Processor time by process, share of one core; the host is the client too", ("process", "%"), shares)],
+        [f"{len(answers):,} requests; one answer is {len(body):,} bytes of JSON"],
     )
 
 
@@ -50,6 +54,12 @@ async def _ask(http: aiohttp.ClientSession, url: str) -> bytes:
     if len(json.loads(body)["items"]) != _ROWS:
         raise ValueError(f"the answer does not hold {_ROWS} candles")
     return body
+
+
+async def _timed(http: aiohttp.ClientSession, url: str) -> float:
+    began = time.perf_counter()
+    await fetch(http, url, market=SAMPLE_MARKET, interval="1m", limit=_ROWS)
+    return (time.perf_counter() - began) * 1000
 
 
 async def _stream(http: aiohttp.ClientSession, url: str, count: int) -> list[float]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 from bench.figures import Effort, Figure, Report, Table
 from bench.processor import Usage
 from bench.samples import percentile
 from bench.systems import caught_up, measured_config, sample_options
 from manta.replay import Replay
-from trading.config.model import Config
 from trading.storage.database import Connection, Database
 
 __all__ = ["measure"]
@@ -20,15 +18,12 @@ _SPEED = 60.0
 _OTHER_SPEEDS = (1.0, 10.0)
 _CALM_S = 5.0
 _COMMITS = 200
-# Each row: when its closing message arrived, and when each actor's row was written inside its transaction.
+# When its closing message arrived, and when recorder and execution wrote their rows, each inside its transaction.
 _STAGES = """
-select d.received_ns / 1e6 as received,
-    extract(epoch from m.recorded_at)::float8 * 1e3 as recorded,
-    extract(epoch from t.recorded_at)::float8 * 1e3 as folded,
+select d.received_ns / 1e6 as received, extract(epoch from m.recorded_at)::float8 * 1e3 as recorded,
     extract(epoch from d.decided_at)::float8 * 1e3 as decided
 from decisions d
 join candles m on m.market_id = d.market_id and m.interval = '1m' and m.open_time = d.open_time
-left join candles t on t.market_id = d.market_id and t.interval = '2m' and t.close_time = d.close_time
 where d.interval = '1m' and d.received_ns between $1 and $2
 """
 
@@ -59,13 +54,13 @@ async def measure(effort: Effort) -> Report:
             _stage_table(stages, samples),
             Table("Processor time by process at ×60, share of one core", ("process", "%"), usage),
         ],
-        [f"{len(samples)} decisions; each passes four commits, one behind the other"],
+        [f"{len(samples)} decisions; their percentiles include those of longer intervals"],
     )
 
 
 async def _decide(window_s: float) -> tuple[list[float], list[dict[str, float]], list[float], list[tuple[str, float]]]:
     """Latencies in ms, stage times of each 1m decision, commit times in ms, and processor shares."""
-    async with Replay(sample_options(_config(), speed=_SPEED, serve=True)) as replay:
+    async with Replay(sample_options(measured_config(minute=True), speed=_SPEED, serve=True)) as replay:
         await caught_up(replay)
         await asyncio.sleep(_CALM_S)
         first, first_ns = await replay.query(_timed_decisions), time.time_ns()
@@ -80,20 +75,13 @@ async def _decide(window_s: float) -> tuple[list[float], list[dict[str, float]],
     return told[first:last], [dict(row) for row in rows], commits, table
 
 
-def _config() -> Config:
-    """2m candles are kept so that the timeframe's own step leaves a time behind every other minute."""
-    data: dict[str, Any] = measured_config(minute=True).model_dump()
-    data["intervals"] = ["2m", *data["intervals"]]
-    return Config.model_validate(data)
-
-
 async def _timed_decisions(connection: Connection) -> int:
     """How many decisions came from a live message: as many latencies the execution actor has noted."""
     return int(await connection.fetchval("select count(*) from decisions where received_ns > 0"))
 
 
 async def _share(speed: float, window_s: float) -> list[tuple[str, float]]:
-    async with Replay(sample_options(_config(), speed=speed, serve=True)) as replay:
+    async with Replay(sample_options(measured_config(minute=True), speed=speed, serve=True)) as replay:
         await caught_up(replay)
         await asyncio.sleep(_CALM_S)
         usage = Usage(replay.host.processes())
@@ -115,20 +103,13 @@ async def _commit_times(replay: Replay) -> list[float]:
 
 
 def _stage_table(stages: list[dict[str, float]], samples: list[float]) -> Table:
-    """Medians of the steps, from rows that mark the moment of writing, so each step holds the commit before it."""
+    """The steps of 1m decisions. A row's time is that of its writing, so a commit counts for the step after it."""
     steps = (
         ("message → minute written by the recorder", "received", "recorded"),
-        ("→ derived candle written by the timeframe", "recorded", "folded"),
-        ("→ decision written by execution, through the brain", "folded", "decided"),
+        ("→ decision written by execution", "recorded", "decided"),
+        ("message → decision written", "received", "decided"),
     )
-    whole = [row for row in stages if row["folded"] is not None]
-    rows: list[tuple[str, float, float]] = []
-    for words, start, end in steps:
-        spans = [row[end] - row[start] for row in whole]
-        if spans:
-            rows.append((words, percentile(spans, 0.5), percentile(spans, 0.99)))
-    if stages:
-        written = [row["decided"] - row["received"] for row in stages]
-        rows.append(("message → decision written", percentile(written, 0.5), percentile(written, 0.99)))
-    rows.append(("message → decision committed", percentile(samples, 0.5), percentile(samples, 0.99)))
+    spans = {words: [row[end] - row[start] for row in stages] for words, start, end in steps if stages}
+    spans["message → decision committed"] = samples
+    rows = [(words, percentile(times, 0.5), percentile(times, 0.99)) for words, times in spans.items()]
     return Table("Where the time goes, ms", ("step", "p50", "p99"), rows)
