@@ -17,10 +17,10 @@ from manta.progress import bar
 from manta.service import database_target
 from trading.config.loading import load_config
 from trading.errors import BadInput
-from trading.strategies.registry import load_strategy
 from trading.storage import backtests
 from trading.storage.database import Database
 from trading.storage.migrate import migrate
+from trading.strategies.registry import load_strategy
 
 __all__ = ["BacktestArguments", "result_words", "run_command"]
 
@@ -76,6 +76,13 @@ def result_words(result: dict[str, Any]) -> str:
 def _request(arguments: BacktestArguments, config_path: Path | None) -> BacktestRequest:
     load_strategy(arguments.strategy)
     market = arguments.market
+    if market is not None and arguments.symbol is not None:
+        raise BadInput(
+            "--market and --symbol both say what to trade.",
+            field="symbol",
+            value=arguments.symbol,
+            fix="Give one of them.",
+        )
     if market is None:
         configured = load_config(config_path, os.environ).markets
         market = resolve_symbol(configured, arguments.symbol) if arguments.symbol else None
@@ -97,8 +104,10 @@ def _request(arguments: BacktestArguments, config_path: Path | None) -> Backtest
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "start"
-        message = str(first["msg"]).removeprefix("Value error, ")
-        raise BadInput(f"{field}: {message}.", field=field, value=first.get("input")) from error
+        message = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
+        given = first.get("input")
+        value = None if isinstance(given, dict) else ", ".join(given) if isinstance(given, tuple) else given
+        raise BadInput(f"{field}: {message}.", field=field, value=value) from error
 
 
 async def _run(request: BacktestRequest, file: Path | None, config_path: Path | None, *, quiet: bool) -> dict[str, Any]:

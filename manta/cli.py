@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
+import traceback
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from types import FrameType
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
-from manta.output import fail, finish, guarded
-from trading.errors import BadInput
+from manta.output import Terminated, fail, finish, guarded
+from trading.errors import BadInput, MantaError
 
 __all__ = ["main"]
 
@@ -44,8 +48,26 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON val
 
 
 def main() -> None:
-    """Run the command line; unknown verbs and options exit with status 2."""
-    app(prog_name="manta")
+    """Run the command line. Wrong usage exits with status 2; with ``--json`` that, too, is one JSON value on stdout."""
+    signal.signal(signal.SIGTERM, _terminate)
+    if "--json" not in sys.argv[1:]:
+        app(prog_name="manta")
+        return
+    try:
+        status = app(prog_name="manta", standalone_mode=False)
+    except TyperException as error:
+        said = " ".join(error.format_message().split()) or "No command was given."
+        fail(BadInput(said.rstrip(".") + ".", fix="Add --help to see what there is."), as_json=True)
+    except typer.Abort:
+        fail(MantaError("Nothing was done: the question was answered with no."), as_json=True)
+    except Exception as error:
+        traceback.print_exc()
+        fail(MantaError(f"{type(error).__name__}: {error}", fix="This is a bug: please report it."), as_json=True)
+    raise SystemExit(status or 0)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
 
 
 @app.command()
@@ -115,6 +137,15 @@ def logs(
     from manta.service import follow_logs, newest_logs
 
     if follow:
+        if as_json:
+            fail(
+                BadInput(
+                    "--follow prints lines for ever, which is no one JSON value.",
+                    field="follow",
+                    fix="Leave out --follow or --json; the lines are JSON either way.",
+                ),
+                as_json=True,
+            )
         guarded(lambda: follow_logs(config, actor), as_json=as_json)
         return
     result = guarded(lambda: newest_logs(config, actor, lines), as_json=as_json)
@@ -207,7 +238,7 @@ def db_reset(
 
 
 @backtest_app.command("run")
-def backtest_run(
+def backtest_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
     strategy: Annotated[str, typer.Option(help="ma44 or ma125.")],
     intervals: Annotated[str, typer.Option(help="One or more, such as 37m,148m.")] = "37m",
     market: Annotated[str | None, typer.Option(help="Such as binance:BTCUSDT.")] = None,
@@ -222,7 +253,7 @@ def backtest_run(
     as_json: AsJson = False,
 ) -> None:
     """Run one strategy over stored candles, or over a file, and store the result."""
-    from manta.backtests import BacktestArguments, run_command, result_words
+    from manta.backtests import BacktestArguments, result_words, run_command
 
     def work() -> Any:
         arguments = BacktestArguments(
@@ -290,7 +321,7 @@ def parse_seconds(text: str) -> float:
 
 
 def parse_time(text: str, field: str) -> int:
-    """UTC epoch milliseconds of an ISO date or time, of epoch milliseconds, or of -10d before now; BadInput otherwise."""
+    """UTC epoch milliseconds of an ISO date or time, of epoch ms, or of days before now (-10d); BadInput otherwise."""
     if text.startswith("-") and text.endswith("d") and text[1:-1].isdigit():
         return int((datetime.now(UTC) - timedelta(days=int(text[1:-1]))).timestamp() * 1000)
     if text.isdigit() and len(text) >= 12:

@@ -1,11 +1,12 @@
 """The short-lived driver that puts the actor graph and the Serve application onto a Ray cluster, or takes them off.
 
-It runs as a process of its own (``python -m manta.graph VERB``), so that the host process never imports Ray. It reads one
+It runs as a process of its own (``python -m manta.graph``), so that the host process never imports Ray. It reads one
 pickled ``Order`` from stdin and prints one JSON value on stdout; both ends are this same program.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -15,22 +16,28 @@ from functools import partial
 from typing import Any
 
 from actors.session import ACTOR_OPTIONS, Session
+from manta.output import error_body
 from trading.errors import ConfigError, MantaError
 
 __all__ = ["Order", "main"]
 
 _BUILD_S = 120.0
 _STOP_S = 60.0
+_PROBE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to do where. ``address`` is the cluster's ``host:port``; ``serve`` whether the HTTP application is wanted."""
+    """What to do where. ``address`` is the cluster's ``host:port``; ``serve`` whether the HTTP application is wanted.
+
+    ``stale`` is the namespace of a session whose host was killed, and whose actors may live on in a cluster not ours.
+    """
 
     verb: str
     address: str
     session: Session
     serve: bool
+    stale: str | None = None
 
 
 def main() -> None:
@@ -41,11 +48,13 @@ def main() -> None:
     try:
         answer = _VERBS[order.verb](order)
     except MantaError as error:
-        answer = {"error": error.message, "fix": error.fix, "field": error.field, "kind": type(error).__name__}
+        answer = {"failed": error_body(error)}
     os.write(answers, json.dumps(answer).encode())
 
 
 def _connect(order: Order) -> Any:
+    if order.session.config.ray.address:
+        _probe(order.address)
     import ray
 
     try:
@@ -56,12 +65,7 @@ def _connect(order: Order) -> Any:
             logging_level="error",
         )
     except ConnectionError as error:
-        raise ConfigError(
-            f"No Ray cluster answers at {order.address}.",
-            field="ray.address",
-            value=order.address,
-            fix="Start it with `ray start --head`, or remove ray.address and Manta starts its own.",
-        ) from error
+        raise _no_cluster(order.address) from error
     except RuntimeError as error:
         if "ersion" not in str(error):
             raise
@@ -75,10 +79,36 @@ def _connect(order: Order) -> Any:
     return ray
 
 
+def _probe(address: str) -> None:
+    """ConfigError unless something at ``address`` speaks gRPC; Ray itself would look for two minutes."""
+    if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+        return
+    import grpc
+
+    channel = grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
+    try:
+        grpc.channel_ready_future(channel).result(timeout=_PROBE_S)
+    except grpc.FutureTimeoutError as error:
+        raise _no_cluster(address) from error
+    finally:
+        channel.close()
+
+
+def _no_cluster(address: str) -> ConfigError:
+    return ConfigError(
+        f"No Ray cluster answers at {address}.",
+        field="ray.address",
+        value=address,
+        fix="Start it with `ray start --head`, or remove ray.address and Manta starts its own.",
+    )
+
+
 def _deploy(order: Order) -> dict[str, Any]:
     ray = _connect(order)
     from actors.supervisor import Supervisor
 
+    if order.stale is not None:
+        _end_actors(ray, order.stale)
     supervisor = Supervisor.options(
         name="supervisor", namespace=order.session.namespace, get_if_exists=True, **ACTOR_OPTIONS
     ).remote(order.session)
@@ -110,16 +140,38 @@ def _remove(order: Order) -> dict[str, Any]:
         from serve.deployment import remove
 
         remove()
+    last: list[dict[str, Any]] = []
     try:
         supervisor = ray.get_actor("supervisor", namespace=order.session.namespace)
+        last = ray.get(supervisor.take_down.remote(), timeout=_STOP_S)
     except ValueError:
-        return {"actors": []}
-    last = ray.get(supervisor.take_down.remote(), timeout=_STOP_S)
-    ray.kill(supervisor, no_restart=True)
+        pass  # It was never made.
+    except ray.exceptions.RayError as error:
+        raise MantaError(f"The supervisor did not take the actors down: {type(error).__name__}.") from error
+    finally:
+        _end_actors(ray, order.session.namespace)
     return {"actors": last}
 
 
-_VERBS = {"deploy": _deploy, "report": _report, "remove": _remove}
+def _clear(order: Order) -> dict[str, Any]:
+    """After a deployment that failed: there is nothing to flush."""
+    ray = _connect(order)
+    if order.serve:
+        from serve.deployment import remove
+
+        remove()
+    _end_actors(ray, order.session.namespace)
+    return {"actors": []}
+
+
+def _end_actors(ray: Any, namespace: str) -> None:
+    for item in ray.util.list_named_actors(all_namespaces=True):
+        if item["namespace"] == namespace:
+            with contextlib.suppress(ValueError):
+                ray.kill(ray.get_actor(item["name"], namespace=namespace), no_restart=True)
+
+
+_VERBS = {"deploy": _deploy, "report": _report, "remove": _remove, "clear": _clear}
 
 if __name__ == "__main__":
     main()

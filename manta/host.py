@@ -1,4 +1,4 @@
-"""The host process: owns Postgres, and Ray if it started it, both as children of its main thread; if it dies, both stop.
+"""The host process: owns Postgres, and Ray if it started it, as children of its main thread; if it dies, both stop.
 
 It never imports Ray. The actor graph is put up and taken down by a short-lived driver, ``manta.graph``.
 """
@@ -6,6 +6,7 @@ It never imports Ray. The actor graph is put up and taken down by a short-lived 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
@@ -29,10 +30,11 @@ import structlog
 from actors.cluster import head_command, ray_environment
 from actors.session import CrashPoint, Session
 from manta.graph import Order
+from manta.output import error_from
 from manta.processes import MARK, die_with_parent, end_all, free_port, marked, new_session_id, wait_gone
 from trading.config.model import Config
 from trading.config.secrets import write_secrets
-from trading.errors import ConfigError, Halt, MantaError
+from trading.errors import ConfigError, Halt, MantaError, VenueRetryable
 from trading.storage.database import Database
 from trading.storage.leases import Lease
 from trading.storage.migrate import migrate
@@ -42,6 +44,9 @@ from trading.storage.settings import DatabaseTarget, server_from_environment, wr
 __all__ = ["Host", "HostOptions", "read_run_file"]
 
 RUN_FILE = "run.json"
+_RAY_DIR = "ray_dir"
+_ANSWER_S = 5.0
+_STRIKES = 3
 _RAY_START_S = 60.0
 _DRIVER_S = 240.0
 _GRACE_S = 8.0
@@ -64,7 +69,7 @@ class HostOptions:
 
 
 class Host:
-    """One running system. ``start`` either brings everything up or leaves nothing behind; ``stop`` flushes and ends it all.
+    """One running system. ``start`` brings everything up or leaves nothing behind; ``stop`` flushes and ends it all.
 
     What it started is known by pid and by a mark in the environment; nothing else is ever signalled.
     """
@@ -85,42 +90,52 @@ class Host:
         self._ray: subprocess.Popen[bytes] | None = None
         self._ray_dir: Path | None = None
         self._deployed = False
+        self._stale: str | None = None
         self.address = self.config.ray.address or ""
 
     async def start(self) -> None:
         """Bring up Postgres, Ray, the actors and Serve; raises MantaError with everything taken down again."""
+        ray_ready: asyncio.Task[None] | None = None
         try:
             self._take_data_dir()
-            if self.options.serve:
-                self._check_port()
+            self._check_ports()
             say = self.options.progress
-            ray_ready = None
             if not self.config.ray.address:
                 say("starting Ray")
-                ray_ready = asyncio.ensure_future(self._start_ray())
+                ray_ready = asyncio.create_task(self._start_ray())
             say("starting Postgres")
             await self._start_postgres()
             if ray_ready is not None:
                 await ray_ready
             self.session = await self._make_session()
             say("starting the actors")
-            await self._drive("deploy")
-            self._deployed = True
+            await self._deploy()
             self._write_run_file()
         except BaseException:
+            if ray_ready is not None:
+                ray_ready.cancel()
+                await asyncio.gather(ray_ready, return_exceptions=True)
             await self.stop()
             raise
 
     async def watch(self) -> None:
-        """Return when Ray has ended; raise when Postgres cannot be kept running or another host took the lease."""
-        assert self._lease is not None and self._database is not None
-        while self._ray is None or self._ray.poll() is None:
+        """Raise MantaError when Ray has ended or Postgres cannot be kept running; return never."""
+        failures = 0
+        while failures < _STRIKES:
             if self._watch is not None and self._watch.done():
                 self._watch.result()
-            await asyncio.sleep(0.5)
-        raise MantaError(
-            f"Ray ended with status {self._ray.returncode}.", fix="Start again with `manta up`; nothing is lost."
-        )
+            await asyncio.sleep(0.5 if self._ray is not None else _ANSWER_S)
+            failures = 0 if await self._ray_lives() else failures + 1
+        raise MantaError(f"Ray at {self.address} has ended.", fix="Start again with `manta up`; nothing is lost.")
+
+    async def _ray_lives(self) -> bool:
+        if self._ray is not None:
+            return self._ray.poll() is None
+        try:
+            await asyncio.to_thread(_require_answer, self.address)
+        except ConfigError:
+            return False
+        return True
 
     async def report(self) -> list[dict[str, Any]]:
         """The health of every actor."""
@@ -135,7 +150,7 @@ class Host:
         return list(found.values())
 
     async def stop(self) -> list[dict[str, Any]]:
-        """Flush, then end what was started, in the order of dependence; returns the actors' last health. Never raises."""
+        """Flush, then end what was started, in order of dependence; returns the actors' last health. Never raises."""
         last: list[dict[str, Any]] = []
         if self._deployed:
             try:
@@ -145,14 +160,15 @@ class Host:
             self._deployed = False
         if self._ray is not None:
             await asyncio.to_thread(self._end_ray)
+        self._remove_ray_dir()
         if self._database is not None:
             await self._database.close()
         if self._watch is not None:
             self._watch.cancel()
         if self.postgres is not None:
             await self.postgres.stop()
-        (self.data_dir / RUN_FILE).unlink(missing_ok=True)
         if self._lock is not None:
+            (self.data_dir / RUN_FILE).unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
         return last
@@ -172,19 +188,33 @@ class Host:
             ) from error
         self._lock = file
 
-    def _check_port(self) -> None:
-        host, port = self.config.serve.host, self.config.serve.port
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                raise ConfigError(
-                    f"Port {port} of {host} cannot be used: {error.strerror}.",
-                    field="serve.port",
-                    value=port,
-                    fix="Set serve.port in manta.yaml, or MANTA__SERVE__PORT, to a free port.",
-                ) from error
+        self._end_of_predecessor()
+
+    def _end_of_predecessor(self) -> None:
+        """What a killed host could not remove: its Ray's folder, and its actors in a cluster that lives on."""
+        with contextlib.suppress(OSError):
+            shutil.rmtree((self.data_dir / _RAY_DIR).read_text(encoding="utf-8"), ignore_errors=True)
+            (self.data_dir / _RAY_DIR).unlink()
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            facts = json.loads((self.data_dir / RUN_FILE).read_text(encoding="utf-8"))
+            if facts["ray"] == self.config.ray.address:
+                self._stale = f"manta-{facts['session_id']}"
+
+    def _check_ports(self) -> None:
+        serve, ray = self.config.serve, self.config.ray
+        if self.options.serve:
+            _require_free(
+                serve.host, serve.port, "serve.port", "Set serve.port, or MANTA__SERVE__PORT, to a free port."
+            )
+        if ray.address:
+            _require_answer(ray.address)
+        elif self.options.origin == "venue":
+            _require_free(
+                "127.0.0.1",
+                ray.port,
+                "ray.port",
+                "Set ray.port to a free port, or ray.address to the cluster that runs there.",
+            )
 
     async def _start_postgres(self) -> None:
         secrets_dir = self.data_dir / "secrets"
@@ -211,17 +241,10 @@ class Host:
         port = ray.port if self.options.origin == "venue" else free_port()
         self.address = f"127.0.0.1:{port}"
         self._ray_dir = Path(tempfile.mkdtemp(prefix="manta-ray-"))
+        (self.data_dir / _RAY_DIR).write_text(str(self._ray_dir), encoding="utf-8")
         write_secret(self._ray_dir / "token", secrets.token_hex(32))
         logs = self.data_dir / "logs"
         logs.mkdir(exist_ok=True)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                raise ConfigError(
-                    f"Port {port} of 127.0.0.1 is taken, so Ray cannot start on it.",
-                    field="ray.port",
-                    value=port,
-                    fix="Set ray.port to a free port, or ray.address to the cluster that runs there.",
-                )
         with (logs / "ray.log").open("ab") as output:
             self._ray = subprocess.Popen(  # noqa: ASYNC220 - must start from the main thread, and returns at once
                 head_command(
@@ -264,8 +287,18 @@ class Host:
         if start_ms is None:
             from trading.venues.binance.history import BinanceHistory
 
-            async with BinanceHistory(self.config.venues.binance, origin=self.options.origin) as history:
-                start_ms = (await history.time()).venue_ms
+            venue = self.config.venues.binance
+            try:
+                async with BinanceHistory(venue, origin=self.options.origin) as history:
+                    start_ms = (await history.time()).venue_ms
+            except VenueRetryable as error:
+                raise VenueRetryable(
+                    f"The venue does not answer at {venue.rest_url}: {error.message}",
+                    retry_after_s=error.retry_after_s,
+                    field="venues.binance.rest_url",
+                    value=venue.rest_url,
+                    fix="Check the network, or HTTPS_PROXY, or venues.binance.rest_url; then start again.",
+                ) from error
         return Session(
             session_id=self.session_id,
             namespace=f"manta-{self.session_id}",
@@ -280,8 +313,19 @@ class Host:
             crash_points=self.options.crash_points,
         )
 
+    async def _deploy(self) -> None:
+        try:
+            await self._drive("deploy")
+        except BaseException:
+            # Our own Ray ends with everything on it; a cluster that is not ours must be left as it was found.
+            if self._ray is None:
+                with contextlib.suppress(MantaError, OSError):
+                    await self._drive("clear")
+            raise
+        self._deployed = True
+
     async def _drive(self, verb: str) -> dict[str, Any]:
-        order = Order(verb, self.address, self.session, self.options.serve)
+        order = Order(verb, self.address, self.session, self.options.serve, self._stale)
         driver = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -290,14 +334,19 @@ class Host:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=self._environment(),
+            preexec_fn=die_with_parent(signal.SIGKILL),
+            start_new_session=True,
         )
         try:
             out, err = await asyncio.wait_for(driver.communicate(pickle.dumps(order)), _DRIVER_S)
         except TimeoutError:
-            driver.kill()
-            await driver.wait()
             raise MantaError(f"The driver did not finish {verb} in {_DRIVER_S:.0f} s.") from None
+        finally:
+            if driver.returncode is None:
+                driver.kill()
+                await driver.wait()
         if driver.returncode != 0 or not out:
+            (self.data_dir / "logs").mkdir(exist_ok=True)
             (self.data_dir / "logs" / f"driver-{verb}.log").write_bytes(err)
             tail = err.decode(errors="replace").strip().splitlines()[-1:] or ["no output"]
             raise MantaError(
@@ -305,9 +354,8 @@ class Host:
                 fix=f"See {self.data_dir / 'logs'}.",
             )
         answer: dict[str, Any] = json.loads(out)
-        if "error" in answer:
-            kind = ConfigError if answer["kind"] == "ConfigError" else MantaError
-            raise kind(answer["error"], fix=answer["fix"], field=answer["field"])
+        if "failed" in answer:
+            raise error_from(answer["failed"])
         return answer
 
     def _end_ray(self) -> None:
@@ -320,8 +368,11 @@ class Host:
             self._ray.wait()
         if left := wait_gone(self.session_id, 3.0):
             end_all(left, 2.0)
+
+    def _remove_ray_dir(self) -> None:
         if self._ray_dir is not None:
             shutil.rmtree(self._ray_dir, ignore_errors=True)
+            (self.data_dir / _RAY_DIR).unlink(missing_ok=True)
 
     def _write_run_file(self) -> None:
         serve = self.config.serve
@@ -341,8 +392,32 @@ class Host:
         fresh.replace(path)
 
 
+def _require_free(host: str, port: int, field: str, fix: str) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"Port {port} of {host} cannot be used: {error.strerror}.", field=field, value=port, fix=fix
+            ) from error
+
+
+def _require_answer(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"Nothing answers at {address}: {error}.",
+            field="ray.address",
+            value=address,
+            fix="Start a cluster there with `ray start --head`, or remove ray.address and Manta starts its own.",
+        ) from error
+
+
 def _with_api_token(folder: Path) -> dict[str, str]:
-    """The environment with an API token: the user's, or one of our own that stays the same and that its owner can read."""
+    """The environment with an API token: the user's, or one of our own that stays the same and its owner can read."""
     environment = dict(os.environ)
     if not environment.get("MANTA_API_TOKEN") and not environment.get("MANTA_API_TOKEN_FILE"):
         token = folder / "api_token"

@@ -7,24 +7,28 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
 from manta.host import Host, HostOptions, read_run_file
-from manta.output import console
+from manta.output import console, error_from
 from manta.processes import pss_mb
 from trading.config.loading import data_dir, load_config
 from trading.config.model import Config
 from trading.errors import BadInput, Halt, MantaError
 from trading.logs import configure_logging
-from trading.storage.database import connect
+from trading.storage.database import Database
+from trading.storage.leases import Lease
 from trading.storage.migrate import migrate
 from trading.storage.postgres import BundledPostgres, running_server
 from trading.storage.settings import DatabaseTarget, server_from_environment
@@ -59,53 +63,69 @@ async def _serve(config: Config, folder: Path) -> dict[str, Any]:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     host = Host(HostOptions(config, folder, progress=lambda text: console.print(f"[dim]{text} …[/]")))
-    starting = asyncio.ensure_future(host.start())
-    waiting = asyncio.ensure_future(stopping.wait())
-    await asyncio.wait([starting, waiting], return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
-        starting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await starting
-        return {"stopped": True}
-    waiting_for = [waiting]
+    began = time.monotonic()
+    if not await _unless(stopping, host.start()):
+        return {"stopped": True, "started": False}
     try:
-        starting.result()
-        console.print(f"Manta is up: [bold]http://{config.serve.host}:{config.serve.port}/dashboard[/]  (Ctrl-C stops)")
-        watching = asyncio.ensure_future(host.watch())
-        waiting_for.append(watching)
-        await asyncio.wait(waiting_for, return_when=asyncio.FIRST_COMPLETED)
-        if watching.done():
-            watching.result()
-        watching.cancel()
+        console.print(f"Manta is up: [bold]{_url(config)}/dashboard[/]  (Ctrl-C stops)")
+        await _unless(stopping, host.watch())
         console.print("[dim]stopping …[/]")
     finally:
-        waiting.cancel()
         await host.stop()
-    return {"stopped": True}
+    return {"stopped": True, "started": True, "url": _url(config), "seconds": round(time.monotonic() - began, 1)}
+
+
+async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Whether ``work`` ended before ``stopping`` was set; it is cancelled, and has cleaned up, otherwise."""
+    working = asyncio.ensure_future(work)
+    waiting = asyncio.ensure_future(stopping.wait())
+    await asyncio.wait([working, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if working.done():
+        working.result()
+        return True
+    working.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+    return False
 
 
 def run_detached(path: Path | None) -> dict[str, Any]:
-    """Start ``manta up`` in a session of its own and return once it serves; its error, if it fails, is ours."""
+    """Start ``manta up`` in a session of its own and return once it serves; its error, if it fails, is ours.
+
+    Whatever ends this wait ends the start, too.
+    """
     _, folder = _load(path)
     if read_run_file(folder) is not None:
         raise Halt(f"Manta already runs on {folder}.", fix="Stop it with `manta down`.")
     log_path = folder / "logs" / "up.log"
     log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = [sys.executable, "-m", "manta", "up", "--json", *(["--config", str(path)] if path else [])]
-    with log_path.open("wb") as output:
+    # Not a pipe: the child outlives us, and its last word must find somebody.
+    with tempfile.TemporaryFile() as answer, log_path.open("wb") as output:
         child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
+            command, stdout=answer, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
         )
+        try:
+            return _await_up(child, folder, answer, log_path)
+        except BaseException:
+            if child.poll() is None:
+                child.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(_DOWN_S)
+            raise
+
+
+def _await_up(child: subprocess.Popen[bytes], folder: Path, answer: IO[bytes], log_path: Path) -> dict[str, Any]:
     deadline = time.monotonic() + _UP_S
     while time.monotonic() < deadline:
         facts = read_run_file(folder)
         if facts is not None and facts["pid"] == child.pid:
             return facts
         if child.poll() is not None:
-            out = child.stdout.read().decode() if child.stdout else ""
-            raise _child_error(out, log_path)
+            answer.seek(0)
+            raise _child_error(answer.read().decode(), log_path)
         time.sleep(0.1)
-    child.terminate()
     raise MantaError(f"Manta was not up after {_UP_S:.0f} s.", fix=f"See {log_path}.")
 
 
@@ -115,16 +135,23 @@ def stop_running(path: Path | None) -> dict[str, Any]:
     facts = read_run_file(folder)
     if facts is None:
         return {"stopped": False}
-    process = psutil.Process(facts["pid"])
     started = time.monotonic()
-    process.send_signal(signal.SIGTERM)
     try:
+        process = psutil.Process(facts["pid"])
+        process.send_signal(signal.SIGTERM)
         process.wait(_DOWN_S)
+    except psutil.NoSuchProcess:
+        pass  # It ended just now by itself.
+    except psutil.AccessDenied as error:
+        raise Halt(
+            f"Manta (pid {facts['pid']}) belongs to another account.",
+            fix="Run `manta down` as the account that started it.",
+        ) from error
     except psutil.TimeoutExpired as error:
         raise MantaError(
-            f"Manta (pid {process.pid}) did not stop within {_DOWN_S:.0f} s.", fix="See `manta logs host`."
+            f"Manta (pid {facts['pid']}) did not stop within {_DOWN_S:.0f} s.", fix="See `manta logs host`."
         ) from error
-    return {"stopped": True, "seconds": round(time.monotonic() - started, 2)}
+    return {"stopped": True, "pid": facts["pid"], "seconds": round(time.monotonic() - started, 2)}
 
 
 def describe(path: Path | None) -> dict[str, Any]:
@@ -133,8 +160,11 @@ def describe(path: Path | None) -> dict[str, Any]:
     facts = read_run_file(folder)
     if facts is None:
         return {"running": False, "data_dir": str(folder)}
-    host = psutil.Process(facts["pid"])
-    tree = [host, *host.children(recursive=True)]
+    try:
+        host = psutil.Process(facts["pid"])
+        tree = [host, *host.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return {"running": False, "data_dir": str(folder)}
     return {
         "running": True,
         "data_dir": str(folder),
@@ -197,14 +227,18 @@ def reset_database(path: Path | None) -> dict[str, Any]:
 
     async def work() -> dict[str, Any]:
         async with database_target(path) as target:
-            connection = await connect(target, application_name="manta reset")
-            try:
-                await connection.execute("drop schema public cascade; create schema public")
-            finally:
-                await connection.close()
+            await _empty(target)
             return {"database": str(target), "applied": list(await migrate(target, "venue"))}
 
     return asyncio.run(work())
+
+
+async def _empty(target: DatabaseTarget) -> None:
+    """Drop all tables; Halt while a host, here or on another machine, works on them."""
+    async with Database(target, application_name="manta reset") as database:
+        if await database.run(lambda connection: connection.fetchval("select to_regclass('leases') is not null")):
+            await Lease(database, "host", f"{socket.gethostname()}/{os.getpid()} (reset)").acquire(timeout_s=1.0)
+        await database.run(lambda connection: connection.execute("drop schema public cascade; create schema public"))
 
 
 @contextlib.asynccontextmanager
@@ -259,9 +293,13 @@ def _get(url: str) -> dict[str, Any]:
     return body
 
 
+def _url(config: Config) -> str:
+    host = config.serve.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{config.serve.port}"
+
+
 def _child_error(out: str, log_path: Path) -> MantaError:
     try:
-        body = json.loads(out.strip().splitlines()[-1])
-        return MantaError(body["message"], field=body["field"], value=body["value"], fix=body["fix"])
-    except (ValueError, IndexError, KeyError):
+        return error_from(json.loads(out.strip().splitlines()[-1]))
+    except (ValueError, LookupError, TypeError):
         return MantaError("Manta did not start.", fix=f"See {log_path}.")

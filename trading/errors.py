@@ -37,9 +37,7 @@ class MantaError(Exception):
     http_status = 500
     title = "Internal error"
 
-    def __init__(
-        self, message: str, *, field: str | None = None, value: object = None, fix: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, field: str | None = None, value: object = None, fix: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.field = field
@@ -83,8 +81,16 @@ class VenueRetryable(MantaError):
     http_status = 503
     title = "Venue unavailable"
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None, fix: str | None = None) -> None:
-        super().__init__(message, fix=fix)
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        field: str | None = None,
+        value: object = None,
+        fix: str | None = None,
+    ) -> None:
+        super().__init__(message, field=field, value=value, fix=fix)
         self.retry_after_s = retry_after_s
 
 
