@@ -90,8 +90,7 @@ class BrainActor(Writer):
 
     async def _pull(self, market: str, upto_ms: int | None) -> None:
         """Read from storage what the timeframe actor committed but did not manage to push."""
-        told = await self.read(lambda conn: cursors.get_cursor(conn, f"timeframe:{market}"))
-        end = min(told or 0, upto_ms) if upto_ms is not None else told or 0
+        end = await self.sender_position(f"timeframe:{market}", upto_ms)
         start = self._positions.get(market)
         if start is None:
             start = await self.read(lambda conn: candles.first_open(conn, market, "1m")) or end
@@ -134,10 +133,11 @@ class BrainActor(Writer):
         before = self._positions.get(market, 0)
         if upto_ms <= before and not told:
             return
+        # Signals follow from committed candles alone, so execution need not wait for our own commit.
+        for edge in self._edges[market]:
+            edge.send(before, max(upto_ms, before), told, clock)
         await self.commit({f"brain:{market}": upto_ms} if upto_ms > before else {}, write)
         self._positions[market] = max(upto_ms, before)
-        for edge in self._edges[market]:
-            edge.send(before, self._positions[market], told, clock)
 
     async def _reseed(self, market: str, upto_ms: int) -> None:
         for need in self._state.needs(market):

@@ -15,7 +15,7 @@ from trading.accounts.books import divide_capital
 from trading.accounts.execution import ExecutionState
 from trading.accounts.records import Decision, EquityMark, Fill, Order, Record, Transfer
 from trading.candles import Candle
-from trading.clock import VenueClock
+from trading.clock import TimeSample, VenueClock
 from trading.events import Batch, Event, EventKind, Signal
 from trading.notify.routing import outbox_rows
 from trading.storage import cursors, events, markets, outbox, rebuild, records
@@ -69,6 +69,10 @@ class ExecutionActor(Writer):
         self._state.validate()
         deposits = self._state.start()
         await self.commit({}, lambda conn: _insert_deposits(conn, deposits))
+        if self.session.time_rate == 1:
+            # Until a push brings the venue's own time: a backlog that waits in storage must be seen to be late.
+            now_ns = time.time_ns()
+            self._clock.observe(TimeSample(now_ns // 1_000_000, now_ns))
         first_ms = min(item.live_from_ms for item in instances)
         for market in traded:
             self._positions.setdefault(market, first_ms)
@@ -98,8 +102,7 @@ class ExecutionActor(Writer):
 
     async def _pull(self, market: str, upto_ms: int | None) -> None:
         """Read from storage what the brain committed but did not manage to push."""
-        told = await self.read(lambda conn: cursors.get_cursor(conn, f"brain:{market}")) or 0
-        end = told if upto_ms is None else min(told, upto_ms)
+        end = await self.sender_position(f"brain:{market}", upto_ms)
         while (start := self._positions[market]) < end:
             stop = min(start + _PULL_MS, end)
             items = await self.read(lambda conn, a=start, b=stop: rebuild.read_stream(conn, self.book, market, a, b))

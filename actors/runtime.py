@@ -30,6 +30,7 @@ CRASH_EXIT = 70
 _INBOX = 64
 _LEASE_WAIT_S = 30.0
 _RETRY_S = 0.1
+_COMMIT_POLL_S = 0.02
 T = TypeVar("T")
 
 Write = Callable[[Connection], Awaitable[None]]
@@ -189,6 +190,16 @@ class Writer(Actor):
             else:
                 self._back()
                 return found
+
+    async def sender_position(self, cursor: str, upto_ms: int | None) -> int:
+        """How far the sender has committed, or ``upto_ms`` once it has committed that: it may push shortly before."""
+        while True:
+            found = await self.read(lambda conn: cursors.get_cursor(conn, cursor)) or 0
+            if upto_ms is None:
+                return found
+            if found >= upto_ms:
+                return upto_ms
+            await asyncio.sleep(_COMMIT_POLL_S)
 
     async def close(self) -> None:
         await super().close()

@@ -81,8 +81,7 @@ class TimeframeActor(Writer):
 
     async def _pull(self, upto_ms: int | None) -> None:
         """Read from storage what was recorded but not pushed, up to ``upto_ms`` or the recorder's cursor."""
-        recorded = await self.read(lambda conn: cursors.get_cursor(conn, f"recorder:{self.market}"))
-        end = min(recorded or 0, upto_ms) if upto_ms is not None else recorded or 0
+        end = await self.sender_position(f"recorder:{self.market}", upto_ms)
         start = self._state.told_ms
         if start is None:
             start = await self.read(lambda conn: candles.first_open(conn, self.market, "1m")) or end
@@ -93,7 +92,7 @@ class TimeframeActor(Writer):
             start = stop
 
     async def _find_lost_heals(self) -> None:
-        """Handle heals that were committed while nobody told us: a recorder that died before its push, or our own restart."""
+        """Handle heals that were committed while nobody told us: the recorder died before its push, or we were away."""
         spans = [(hole.from_ms, hole.to_ms) for hole in (self._state.waiting,) if hole is not None]
         spans += await self.read(lambda conn: candles.incomplete_spans(conn, self.market))
         for from_ms, to_ms in spans:
@@ -130,10 +129,12 @@ class TimeframeActor(Writer):
             await candles.upsert_candles(conn, derived)
             await events.append_events(conn, live)
 
-        before, self._committed_ms = self._committed_ms, position
+        before = self._committed_ms
         if out or position != before:
-            await self.commit({self._cursor: position} if position > before else {}, write)
+            # Derived candles follow from committed minutes alone, so the brain need not wait for our own commit.
             self._edge.send(before, position, out, clock)
+            await self.commit({self._cursor: position} if position > before else {}, write)
+            self._committed_ms = position
 
     async def _refold(self, wanted: Refold, told: list[StreamItem]) -> list[StreamItem]:
         minutes, holes = await self._load(wanted.from_ms, wanted.to_ms)

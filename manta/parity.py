@@ -110,6 +110,8 @@ async def run_parity(options: ParityOptions) -> dict[str, Any]:
 async def compare_session(replay: Replay, candles: list[Candle], start_ms: int, end_ms: int) -> dict[str, Any]:
     """Compare what a replay stored with the reference over the same candles, up to ``end_ms``."""
     config = replay.host.config
+    # What the feed asked for: more history would have warmed the reference up earlier.
+    candles = [candle for candle in candles if candle.open_time_ms >= start_ms - history_ms(config)]
     books = sorted({item.book for item in config.strategies})
     total: dict[str, Any] = {
         "decisions": 0, "holds": 0, "fills": 0, "features": 0, "explained": 0, "mismatches": 0, "first_difference": None,

@@ -40,6 +40,8 @@ _LOST = (
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    # A killed server can leave the driver amid an operation without its having noticed the loss yet.
+    asyncpg.InternalClientError,
 )
 _REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,

@@ -33,7 +33,16 @@ async def read_restart(connection: Connection, book: str, positions: Mapping[str
     causes = await _decisions_of(connection, book, intents)
     last = []
     for market, position_ms in positions.items():
-        last += await candles.read_candles(connection, market, "1m", to_ms=position_ms, limit=1, newest=True)
+        # A candle healed after execution passed it was never handled: the newest mark says how far it really came.
+        marked = await connection.fetchval(
+            "select ms(max(e.time)) from equity e join markets m on m.id = e.market_id"
+            " where e.book = $1 and m.venue || ':' || m.symbol = $2",
+            book,
+            market,
+        )
+        last += await candles.read_candles(
+            connection, market, "1m", to_ms=min(position_ms, marked or position_ms), limit=1, newest=True
+        )
     rows = await connection.fetch(
         """
         select d.instance_id, m.venue || ':' || m.symbol, d.interval, ms(max(d.open_time))
