@@ -31,8 +31,9 @@ async def load_instances(conn: Connection, session: Session) -> list[Instance]:
 class BrainActor(Writer):
     """Steps features and runs the rules of all instances.
 
-    Durable: signals, feature values and the cursor of each market, in one transaction. Rebuilt: features, from as many stored
-    candles as each needs to be bit-identical. A failed push means nothing; what was missed is pulled from storage.
+    Durable: signals, feature values and the cursor of each market, in one transaction. Rebuilt: features, from as
+    many stored candles as each needs to be bit-identical. A failed push means nothing; what was missed is pulled from
+    storage.
     """
 
     role = "brain"
@@ -105,8 +106,8 @@ class BrainActor(Writer):
         found: list[tuple[int, int, StreamItem]] = []
         for interval in ("1m", *self.session.config.all_intervals()):
             width = 0 if interval == "1m" else parse_interval(interval).typical_ms
-            for candle in await candles.read_closed(conn, market, interval, from_ms, to_ms):
-                found.append((candle.close_time_ms, width, candle))
+            closed = await candles.read_closed(conn, market, interval, from_ms, to_ms)
+            found.extend((candle.close_time_ms, width, candle) for candle in closed)
         found.extend((hole.to_ms, -1, hole) for hole in await quality.holes_between(conn, market, from_ms, to_ms))
         found.sort(key=lambda entry: entry[:2])
         return [entry[2] for entry in found]

@@ -53,6 +53,6 @@ def head_command(
     ]
 
 
-def without_client_server(params: Any, head: bool) -> None:  # noqa: FBT001 - Ray calls its start hook like this
+def without_client_server(params: Any, head: bool) -> None:
     """Ray's start hook: no Ray Client server, which would cost a process and a port that nobody here uses."""
     params.ray_client_server_port = None

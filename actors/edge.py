@@ -28,9 +28,9 @@ log = structlog.get_logger(__name__)
 class Edge:
     """Carries one market's items to the actor named ``receiver``.
 
-    What it carries is already in storage, so nothing here is durable: pushes are wake-ups with a payload. When the receiver is
-    away the push is repeated; when too much waits, the oldest items are dropped and the receiver, seeing that ``prev_ms`` is
-    ahead of it, pulls them from storage.
+    What it carries is already in storage, so nothing here is durable: pushes are wake-ups with a payload. When the
+    receiver is away the push is repeated; when too much waits, the oldest items are dropped and the receiver, seeing
+    that ``prev_ms`` is ahead of it, pulls them from storage.
     """
 
     def __init__(self, namespace: str, receiver: str, market: str) -> None:

@@ -31,7 +31,8 @@ class ExecutionActor(Writer):
     """Trades one book on paper.
 
     Durable, in one transaction with the cursor: decisions, orders, fills, transfers, positions, equity, events and
-    messages. Rebuilt: the books, from fills and transfers. A failed push means nothing; what was missed is pulled from storage.
+    messages. Rebuilt: the books, from fills and transfers. A failed push means nothing; what was missed is pulled
+    from storage.
     """
 
     role = "execution"
@@ -61,7 +62,8 @@ class ExecutionActor(Writer):
         )
         traded = [name for name in config.markets if any(name in item.markets for item in instances)]
         for market in traded:
-            position = await self.read(lambda conn, name=self._cursor(market): cursors.get_cursor(conn, name))
+            name = self._cursor(market)
+            position = await self.read(lambda conn, name=name: cursors.get_cursor(conn, name))
             if position is not None:
                 self._positions[market] = position
         restart = await self.read(lambda conn: rebuild.read_restart(conn, self.book, self._positions))

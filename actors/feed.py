@@ -26,7 +26,9 @@ _RETRY_S = 0.2
 
 
 class FeedActor(Actor):
-    """Holds nothing that lasts: what the recorder has not acknowledged is pushed again, or fetched again after a restart."""
+    """Holds nothing that lasts: what the recorder has not acknowledged is pushed again, or fetched again after a
+    restart.
+    """
 
     role = "feed"
 
@@ -96,7 +98,7 @@ class FeedActor(Actor):
     async def _quality(self, anomaly: Anomaly) -> None:
         await self._notes.put(("anomaly", anomaly))
 
-    async def _status(self, up: bool, reason: str) -> None:  # noqa: FBT001 - the outlet's shape
+    async def _status(self, up: bool, reason: str) -> None:
         now_ms = self._feed.venue_now_ms() or self._told_ms
         kind = EventKind.FEED_UP if up else EventKind.FEED_DOWN
         self.log.warning("feed up" if up else "feed down", reason=reason)

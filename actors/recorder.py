@@ -23,8 +23,8 @@ __all__ = ["RecorderActor"]
 class RecorderActor(Writer):
     """Writes 1m candles and data quality of all markets.
 
-    ``push`` returns the market's committed watermark only after the commit, so a feed may forget what was pushed. A failed call
-    means nothing: push again, repeats change nothing. Downstream actors are told after the commit.
+    ``push`` returns the market's committed watermark only after the commit, so a feed may forget what was pushed. A
+    failed call means nothing: push again, repeats change nothing. Downstream actors are told after the commit.
     """
 
     role = "recorder"
@@ -38,7 +38,8 @@ class RecorderActor(Writer):
     async def bootstrap(self) -> None:
         await self.acquire()
         for market in self.session.config.markets:
-            position = await self.read(lambda conn, name=self._cursor(market): cursors.get_cursor(conn, name))
+            name = self._cursor(market)
+            position = await self.read(lambda conn, name=name: cursors.get_cursor(conn, name))
             if position is not None:
                 self._positions[market] = position
             edge = Edge(self.session.namespace, actor_name("timeframe", market), market)

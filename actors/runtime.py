@@ -1,8 +1,8 @@
 """What all actors share: the discipline of one inbox and one consumer, and commits that happen exactly once.
 
-Measured reasons: an async method that awaits lets the next call overtake it, so events go through one queue and one task; a
-background task that dies leaves an actor alive and deaf, so its failure ends the process; an actor that exits cleanly is
-never restarted, so failures exit hard and Ray starts the actor again.
+Measured reasons: an async method that awaits lets the next call overtake it, so events go through one queue and one
+task; a background task that dies leaves an actor alive and deaf, so its failure ends the process; an actor that exits
+cleanly is never restarted, so failures exit hard and Ray starts the actor again.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ Write = Callable[[Connection], Awaitable[None]]
 class Actor(ABC):
     """One inbox, one consumer.
 
-    ``push``-like methods of subclasses put messages into the inbox, which is bounded: a full one slows the sender down. Only
-    ``health`` and ``stop`` run beside the consumer. Nothing in memory is durable; ``bootstrap`` rebuilds it from storage.
+    ``push``-like methods of subclasses put messages into the inbox, which is bounded: a full one slows the sender
+    down. Only ``health`` and ``stop`` run beside the consumer. Nothing in memory is durable; ``bootstrap`` rebuilds
+    it from storage.
     """
 
     role: ClassVar[str]
@@ -153,10 +154,11 @@ class Writer(Actor):
         await self.lease.acquire(timeout_s=_LEASE_WAIT_S)
 
     async def commit(self, moves: Mapping[str, int], write: Write) -> None:
-        """Run ``write`` and move the cursors ``moves`` in one transaction, exactly once, however often Postgres goes away.
+        """Run ``write`` and move the cursors ``moves`` in one transaction, exactly once, however often Postgres goes
+        away.
 
-        When the connection breaks during COMMIT the outcome is unknown: the cursors tell. Without cursors, ``write`` must be
-        idempotent. Raises Halt when another process has taken this actor's place.
+        When the connection breaks during COMMIT the outcome is unknown: the cursors tell. Without cursors, ``write``
+        must be idempotent. Raises Halt when another process has taken this actor's place.
         """
         highest = max(moves.values(), default=0)
         self.boundary("before_commit", highest)

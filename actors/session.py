@@ -30,8 +30,8 @@ class Session:
     """One run of the actor graph.
 
     ``origin`` is ``venue`` or ``simulator``; ``time_rate`` how fast venue time runs against host time (0: lockstep).
-    ``start_ms`` is the venue's time when the graph was built: instances that are new decide on candles closing after it.
-    ``secrets_path`` and ``token_path`` name 0600 files.
+    ``start_ms`` is the venue's time when the graph was built: instances that are new decide on candles closing after
+    it. ``secrets_path`` and ``token_path`` name 0600 files.
     """
 
     session_id: str

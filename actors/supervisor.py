@@ -40,8 +40,8 @@ _KEEP_EVENTS_MS = 7 * 86_400_000
 class SupervisorActor(Writer):
     """Owns the graph, the market and instance rows, and the start and stop messages.
 
-    Ray's own restart of a dead actor is the fast path; the supervisor catches what Ray cannot see: an actor that lives but
-    does not answer, and minutes that nobody accounts for.
+    Ray's own restart of a dead actor is the fast path; the supervisor catches what Ray cannot see: an actor that
+    lives but does not answer, and minutes that nobody accounts for.
     """
 
     role = "supervisor"
@@ -65,7 +65,9 @@ class SupervisorActor(Writer):
         raise TypeError(f"the supervisor takes no {type(message).__name__}")
 
     async def build(self) -> list[str]:
-        """Resolve markets and instances, then create every actor that is not there; returns their names once all are ready."""
+        """Resolve markets and instances, then create every actor that is not there; returns their names once all are
+        ready.
+        """
         await self._ready.wait()
         await self._resolve()
         self._create()
@@ -80,7 +82,9 @@ class SupervisorActor(Writer):
         return await asyncio.gather(*(self._ask(name, handle) for name, handle in self._actors.items()))
 
     async def take_down(self) -> list[dict[str, Any]]:
-        """Stop in the order of the data's flow, so that what is under way is finished; returns the last health of each."""
+        """Stop in the order of the data's flow, so that what is under way is finished; returns the last health of
+        each.
+        """
         await self._ready.wait()
         last = await self.report()
         told = False

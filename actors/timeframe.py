@@ -25,8 +25,8 @@ _PULL_MS = 5_000 * 60_000
 class TimeframeActor(Writer):
     """Folds one market's minutes and writes the derived candles.
 
-    Durable: derived candles and the cursor, in one transaction. Rebuilt: the open candles, from the minutes since the oldest
-    of them opened. A failed push means nothing; what was missed is pulled from storage.
+    Durable: derived candles and the cursor, in one transaction. Rebuilt: the open candles, from the minutes since the
+    oldest of them opened. A failed push means nothing; what was missed is pulled from storage.
     """
 
     role = "timeframe"

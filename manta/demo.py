@@ -36,7 +36,9 @@ class DemoOptions:
 
 
 async def run_demo(options: DemoOptions) -> dict[str, Any]:
-    """Run it, then compare what happened with the reference backtest; returns the figures, and leaves nothing running."""
+    """Run it, then compare what happened with the reference backtest; returns the figures, and leaves nothing
+    running.
+    """
     config = _config(options)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -276,9 +276,8 @@ class Host:
         base = dict(os.environ) | {MARK: self.session_id}
         for name in ("DB_PASSWORD", "DISCORD_WEBHOOK_URL", "MANTA_API_TOKEN"):
             base.pop(name, None)
-        if self.config.ray.address:
+        if self._ray_dir is None:
             return base
-        assert self._ray_dir is not None
         return ray_environment(str(self._ray_dir / "token"), base)
 
     async def _make_session(self) -> Session:
@@ -359,7 +358,8 @@ class Host:
         return answer
 
     def _end_ray(self) -> None:
-        assert self._ray is not None
+        if self._ray is None:
+            return
         self._ray.terminate()
         try:
             self._ray.wait(_GRACE_S)

@@ -1,4 +1,4 @@
-"""``manta verify parity``: the same candles through the live pipeline and through the reference backtest, compared exactly."""
+"""``manta verify parity``: the same candles through the live pipeline and through the reference backtest, compared."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from trading.storage.database import Connection
 __all__ = ["ParityOptions", "compare_session", "parity_config", "parity_words", "run_parity"]
 
 _SYMBOL = "BTCUSDT"
-_BOOK = "paper"
+_COUNTS = ("decisions", "holds", "fills", "features", "explained", "mismatches")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,9 @@ async def compare_session(replay: Replay, candles: list[Candle], start_ms: int, 
     candles = [candle for candle in candles if candle.open_time_ms >= start_ms - history_ms(config)]
     books = sorted({item.book for item in config.strategies})
     total: dict[str, Any] = {
-        "decisions": 0, "holds": 0, "fills": 0, "features": 0, "explained": 0, "mismatches": 0, "first_difference": None,
-    }  # fmt: skip
+        **dict.fromkeys(_COUNTS, 0),
+        "first_difference": None,
+    }
 
     async def load(conn: Connection, book: str) -> tuple[RunRecords, list[Market]]:
         stored = await records.read_run(conn, book, upto_ms=end_ms)
@@ -144,7 +145,7 @@ async def compare_session(replay: Replay, candles: list[Candle], start_ms: int, 
             suppressed=live.suppressed(),
         )
         found = compare(live, reference.records)
-        for name in ("decisions", "holds", "fills", "features", "explained", "mismatches"):
+        for name in _COUNTS:
             total[name] += getattr(found, name)
         total["first_difference"] = total["first_difference"] or found.first_difference
     return total
@@ -153,8 +154,9 @@ async def compare_session(replay: Replay, candles: list[Candle], start_ms: int, 
 def parity_words(result: dict[str, Any]) -> str:
     verdict = "identical" if not result["mismatches"] else f"{result['mismatches']} MISMATCHES"
     lines = [
-        f"{verdict}: {result['candles']} candles, {result['features']} feature values, {result['decisions']} decisions, "
-        f"{result['fills']} fills, {result['explained']} explained ({result['candles_per_s']} candles/s)"
+        f"{verdict}: {result['candles']} candles, {result['features']} feature values, "
+        f"{result['decisions']} decisions, {result['fills']} fills, {result['explained']} explained "
+        f"({result['candles_per_s']} candles/s)"
     ]
     if result["first_difference"]:
         lines.append(f"first difference: {result['first_difference']}")
@@ -173,8 +175,8 @@ def _range(options: ParityOptions, config: Config, candles: list[Candle]) -> tup
     inside = [candle.close_time_ms for candle in candles if start_ms < candle.close_time_ms <= end_ms]
     if not inside:
         raise BadInput(
-            f"{options.file.name} has no candle to replay: it holds {(last - first) / DAY_MS:.1f} days and the warm-up of "
-            f"{options.strategy} on {options.interval} takes {history_ms(config) / DAY_MS:.1f}.",
+            f"{options.file.name} has no candle to replay: it holds {(last - first) / DAY_MS:.1f} days, and the "
+            f"warm-up of {options.strategy} on {options.interval} takes {history_ms(config) / DAY_MS:.1f}.",
             field="file",
             value=options.file.name,
             fix="Give a longer file, a shorter interval, or --start.",

@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -107,5 +108,5 @@ def _title(process: psutil.Process) -> str:
         return process.name()
     if words[0].startswith("ray::") or words[0].startswith("postgres"):
         return " ".join(words)[:60]
-    shown = [os.path.basename(word) for word in words if not word.startswith("-")]
+    shown = [Path(word).name for word in words if not word.startswith("-")]
     return " ".join(shown[:3])[:60]

@@ -39,7 +39,8 @@ _STALL_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """``speed`` None is lockstep. ``config`` needs no venue URLs. ``data_dir`` None is a folder that goes with the replay.
+    """``speed`` None is lockstep. ``config`` needs no venue URLs. ``data_dir`` None is a folder that goes with the
+    replay.
 
     ``others`` are further symbols with their candle files.
     """
@@ -94,7 +95,8 @@ class Replay:
 
     async def query(self, function: Callable[[Connection], Any]) -> Any:
         """Run a read on the session's database."""
-        assert self._database is not None
+        if self._database is None:
+            raise RuntimeError("the replay is not running")
         return await self._database.run(function)
 
     async def positions(self) -> dict[str, int]:
@@ -205,8 +207,8 @@ class Replay:
             start_new_session=True,
         )
         self._stack.push_async_callback(_end, process)
-        assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), _SIMULATOR_S)
+        told = process.stdout or asyncio.StreamReader()
+        line = await asyncio.wait_for(told.readline(), _SIMULATOR_S)
         facts = json.loads(line or b"{}")
         if "rest_url" not in facts:
             raise BadInput(

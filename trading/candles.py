@@ -1,7 +1,7 @@
 """Candles and holes: the only facts that strategies ever see.
 
-Prices and sizes are integers at 10**-8 (``UNIT``); the float of one is ``n / 1e8``, which equals the parsed decimal. Sums of
-integers are exact in any order, which is what makes live, SQL and batch results equal to the last bit.
+Prices and sizes are integers at 10**-8 (``UNIT``); the float of one is ``n / 1e8``, which equals the parsed decimal.
+Sums of integers are exact in any order, which is what makes live, SQL and batch results equal to the last bit.
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ def _to_units_slow(plain: str, field: str) -> int:
         scaled = Decimal(plain).scaleb(_SCALE)
         units = int(scaled)
     except (ArithmeticError, ValueError) as error:
-        raise BadInput(f"{field} {plain!r} is not a number.", field=field, value=plain, fix="Give a decimal.") from error
+        raise BadInput(
+            f"{field} {plain!r} is not a number.", field=field, value=plain, fix="Give a decimal."
+        ) from error
     if units != scaled:
         raise BadInput(
             f"{field} {plain!r} is finer than eight decimals.",

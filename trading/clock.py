@@ -1,7 +1,7 @@
 """Clocks. Decisions use event time; only staleness and lateness ask what time it is at the venue.
 
-``VenueClock`` turns a pair (venue time, host time) into the venue's present time. Its ``rate`` is 1 on a real venue, N when
-the simulator plays N times faster, and 0 in lockstep, where time stands still unless a candle moves it.
+``VenueClock`` turns a pair (venue time, host time) into the venue's present time. Its ``rate`` is 1 on a real venue,
+N when the simulator plays N times faster, and 0 in lockstep, where time stands still unless a candle moves it.
 """
 
 from __future__ import annotations

@@ -22,7 +22,9 @@ class Target(StrEnum):
 
 
 class SignalStatus(StrEnum):
-    """READY: the rule ran. WARMING: too few candles yet. HOLE: a missing minute froze the instance until it is rebuilt."""
+    """READY: the rule ran. WARMING: too few candles yet. HOLE: a missing minute froze the instance until it is
+    rebuilt.
+    """
 
     READY = "ready"
     WARMING = "warming"
@@ -74,9 +76,9 @@ StreamItem = Candle | Hole | Heal | Rebuild | Signal
 class Batch(NamedTuple):
     """One push on an edge, for one market.
 
-    ``prev_ms`` is the sender's watermark before ``items`` and ``upto_ms`` after them: the close time up to which every minute
-    is told. A receiver whose own watermark is below ``prev_ms`` missed something and pulls it from storage first; items
-    at or below its watermark are repeats and are skipped.
+    ``prev_ms`` is the sender's watermark before ``items`` and ``upto_ms`` after them: the close time up to which
+    every minute is told. A receiver whose own watermark is below ``prev_ms`` missed something and pulls it from
+    storage first; items at or below its watermark are repeats and are skipped.
     """
 
     market: str
@@ -105,9 +107,11 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """The envelope. ``stream`` names the subject (``binance:BTCUSDT``, a book, ``system``); ``seq`` is given by storage.
+    """The envelope. ``stream`` names the subject (``binance:BTCUSDT``, a book, ``system``); ``seq`` is given by
+    storage.
 
-    ``event_time_ms`` is when it happened at the venue, ``received_ns`` when this host learnt it, ``cause_id`` what led to it.
+    ``event_time_ms`` is when it happened at the venue, ``received_ns`` when this host learnt it, ``cause_id`` what
+    led to it.
     """
 
     kind: str

@@ -1,4 +1,6 @@
-"""The whole pipeline (simulator, websocket, Ray actors, Postgres) against the reference backtest, undisturbed and hurt."""
+"""The whole pipeline (simulator, websocket, Ray actors, Postgres) against the reference backtest, undisturbed and
+hurt.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -54,9 +56,7 @@ async def test_every_actor_killed_around_its_commit_changes_nothing(shared_data:
             for boundary in ("after_read", "before_commit", "after_commit")
         )
     )
-    await parity(
-        shared_data / BINANCE, interval="1m", start_ms=START_MS, days=1.25, lead=90, crash_points=points
-    )
+    await parity(shared_data / BINANCE, interval="1m", start_ms=START_MS, days=1.25, lead=90, crash_points=points)
     assert len(list(tmp_path.iterdir())) == len(points)
 
 
@@ -72,7 +72,9 @@ async def test_postgres_killed_at_commits_changes_nothing(shared_data: Path, tmp
 
 @pytest.mark.covers("W15", "W19")
 async def test_a_hurt_stream_is_healed_from_rest(shared_data: Path) -> None:
-    """Ten lost minutes, broken connections, damaged, doubled and swapped frames, and a REST side that fails meanwhile."""
+    """Ten lost minutes, broken connections, damaged, doubled and swapped frames, and a REST side that fails
+    meanwhile.
+    """
     faults = (
         {"kind": "lose_minutes", "minutes": 10, "at_ms": at(1)},
         {"kind": "drop", "at_ms": at(3)},

@@ -63,7 +63,7 @@ async def fail_interrupted(connection: Connection) -> None:
     )
 
 
-async def store_result(
+async def store_result(  # noqa: PLR0913 - one transaction stores all that a run made
     connection: Connection,
     run_id: UUID,
     *,

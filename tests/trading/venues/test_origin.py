@@ -32,7 +32,7 @@ def test_fitting(origin: str, url: str) -> None:
         ("venue", "https://localhost"),
         ("venue", "https://[::1]:443"),
         ("venue", "http://api.binance.com"),
-        ("venue", "https://user:secret@api.binance.com"),
+        ("venue", "https://user:secret@api.binance.com"),  # pragma: allowlist secret
         ("venue", "ftp://api.binance.com"),
         ("venue", "api.binance.com"),
         ("other", "https://api.binance.com"),

@@ -347,7 +347,9 @@ class MarketFeed:
         )
 
     async def _closed_by_ms(self, ask: Fetch) -> int:
-        """A venue time that has passed for certain: near the present only the venue itself can say so, and is asked first."""
+        """A venue time that has passed for certain: near the present only the venue itself can say so, and is asked
+        first.
+        """
         now_ms = self.venue_now_ms()
         if now_ms is None or ask.to_ms is None or ask.to_ms > now_ms - _NEAR_MS:
             sample = await self.history.time()
