@@ -20,7 +20,7 @@ _CALM_S = 5.0
 _COMMITS = 200
 # When its closing message arrived, and when recorder and execution wrote their rows, each inside its transaction.
 _STAGES = """
-select d.received_ns / 1e6 as received, extract(epoch from m.recorded_at)::float8 * 1e3 as recorded,
+select (d.received_ns / 1e6)::float8 as received, extract(epoch from m.recorded_at)::float8 * 1e3 as recorded,
     extract(epoch from d.decided_at)::float8 * 1e3 as decided
 from decisions d
 join candles m on m.market_id = d.market_id and m.interval = '1m' and m.open_time = d.open_time
