@@ -99,15 +99,21 @@ def _request(arguments: BacktestArguments, config_path: Path | None) -> Backtest
             end_ms=arguments.end_ms,
             capital=arguments.capital,
             profile=arguments.profile,
-            leverage=arguments.leverage if arguments.profile == "perp" else Decimal(1),
+            leverage=arguments.leverage,
         )
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "start"
-        message = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
-        given = first.get("input")
-        value = None if isinstance(given, dict) else ", ".join(given) if isinstance(given, tuple) else given
-        raise BadInput(f"{field}: {message}.", field=field, value=value) from error
+        raise _explained(error) from error
+
+
+def _explained(error: ValidationError) -> BadInput:
+    """The first mistake as a sentence. One about the request as a whole begins with the name of its field."""
+    first = error.errors(include_url=False)[0]
+    message = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
+    if not first["loc"]:
+        return BadInput(f"{message}.", field=message.split(" ", 1)[0])
+    field, given = str(first["loc"][0]).removesuffix("_ms"), first.get("input")
+    value = ", ".join(map(str, given)) if isinstance(given, tuple) else given
+    return BadInput(f"{field}: {message}.", field=field, value=value)
 
 
 async def _run(request: BacktestRequest, file: Path | None, config_path: Path | None, *, quiet: bool) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def logs(
     as_json: AsJson = False,
 ) -> None:
     """Show the newest log lines of all actors, or of one."""
-    from manta.service import follow_logs, newest_logs
+    from manta.service import follow_logs, log_records, newest_logs
 
     if follow:
         if as_json:
@@ -149,7 +149,7 @@ def logs(
         guarded(lambda: follow_logs(config, actor), as_json=as_json)
         return
     result = guarded(lambda: newest_logs(config, actor, lines), as_json=as_json)
-    finish(result, as_json=as_json, words="\n".join(result))
+    finish(log_records(result) if as_json else None, as_json=as_json, words="\n".join(result))
 
 
 @config_app.command("check")

@@ -23,7 +23,7 @@ __all__ = ["Order", "main"]
 
 _BUILD_S = 120.0
 _STOP_S = 60.0
-_PROBE_S = 10.0
+_PROBE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -315,9 +315,9 @@ class Host:
     async def _deploy(self) -> None:
         try:
             await self._drive("deploy")
-        except BaseException:
-            # Our own Ray ends with everything on it; a cluster that is not ours must be left as it was found.
-            if self._ray is None:
+        except BaseException as error:
+            # Our own Ray ends with everything on it; a cluster that is not ours is left as it was found.
+            if self._ray is None and not (isinstance(error, ConfigError) and error.field == "ray.address"):
                 with contextlib.suppress(MantaError, OSError):
                     await self._drive("clear")
             raise

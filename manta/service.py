@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,6 +38,7 @@ __all__ = [
     "describe",
     "describe_words",
     "follow_logs",
+    "log_records",
     "migrate_database",
     "newest_logs",
     "reset_database",
@@ -195,6 +196,11 @@ def newest_logs(path: Path | None, actor: str | None, lines: int) -> list[str]:
     return sorted(found, key=_stamp)[-lines:]
 
 
+def log_records(lines: Iterable[str]) -> list[Any]:
+    """Each line as the record that it holds; what Ray or Postgres wrote stays text."""
+    return [_record(line) or line for line in lines]
+
+
 def follow_logs(path: Path | None, actor: str | None) -> None:
     """Print lines as they are written, until interrupted."""
     positions = {file: file.stat().st_size for file in _log_files(path, actor)}
@@ -273,11 +279,17 @@ def _log_files(path: Path | None, actor: str | None) -> list[Path]:
     return chosen
 
 
-def _stamp(line: str) -> str:
+def _record(line: str) -> dict[str, Any] | None:
     try:
-        return str(json.loads(line).get("timestamp", ""))
+        found = json.loads(line)
     except ValueError:
-        return line[:30]
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _stamp(line: str) -> str:
+    record = _record(line)
+    return line[:30] if record is None else str(record.get("timestamp", ""))
 
 
 def _get(url: str) -> dict[str, Any]:

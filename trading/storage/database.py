@@ -214,7 +214,10 @@ async def connect(
     except _REFUSED as error:
         raise _refused(target, error) from error
     except (*_LOST, OSError, EOFError, TimeoutError, asyncpg.InterfaceError) as error:
-        raise StorageRetryable(f"Postgres at {target} does not answer: {error or type(error).__name__}.") from error
+        raise StorageRetryable(
+            f"Postgres at {target} does not answer: {error or type(error).__name__}.",
+            fix="Check that the server runs, and DB_HOST and DB_PORT.",
+        ) from error
     await _prepare(connection)
     return connection
 
