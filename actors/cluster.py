@@ -17,6 +17,8 @@ RAY_ENVIRONMENT = {
     # Idle workers started ahead of need would hold 60 MB each.
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
+    # Manta takes its actors down before Ray; when it could not, Ray would wait 30 s for actors that never end.
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     # Process titles must not overwrite the environment, by whose mark a session finds its processes.
     "SPT_NOENV": "1",
     "RAY_START_HOOK": "actors.cluster.without_client_server",
