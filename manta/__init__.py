@@ -1,3 +1,5 @@
 """The `manta` command and the host process: the composition root, which nothing imports."""
 
-__version__ = "0.1.0"
+from trading import __version__
+
+__all__ = ["__version__"]

@@ -35,6 +35,8 @@ __all__ = ["Replay", "ReplayOptions", "simulated"]
 _SIMULATOR_S = 60.0
 _POLL_S = 0.02
 _STALL_S = 60.0
+# The host's pauses that a replay at speed takes without calling its decisions late; a start takes some of them.
+_PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,7 @@ def simulated(config: Config, rest_url: str, stream_url: str, speed: float | Non
     data["venues"]["binance"] |= {"rest_url": rest_url, "stream_url": stream_url, "weight_per_minute": 1_000_000}
     if speed is not None:
         for book in data["books"].values():
-            book["late_after_s"] = max(float(book["late_after_s"]), 5.0 * speed)
+            book["late_after_s"] = max(float(book["late_after_s"]), _PATIENCE_S * speed)
     return Config.model_validate(data)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -17,6 +16,7 @@ from serve.security import Door, Guard
 from serve.services import Launch, Services
 from serve.stream import Hub
 from serve.summaries import Summaries
+from trading import __version__
 from trading.config.model import Config
 from trading.storage.settings import DatabaseTarget
 
@@ -58,7 +58,7 @@ def build_app(
 
     app = FastAPI(
         title="Manta",
-        version=_version(),
+        version=__version__,
         description="Candles, decisions and books of a Manta system. Times are epoch milliseconds UTC; money is"
         " decimal text.",
         openapi_url="/api/v1/openapi.json",
@@ -101,10 +101,3 @@ def _describe_token(app: FastAPI, *, for_reads: bool) -> None:
         return made()
 
     app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _version() -> str:
-    try:
-        return version("manta")
-    except PackageNotFoundError:
-        return "0.0.0"

@@ -250,7 +250,7 @@ async function start() {
   $("market").replaceChildren(...markets.map((key) => tables.node("option", { value: key, textContent: key.replace(":", " "), selected: key === state.market })));
   const offered = SHOWN.filter((name) => state.health.intervals.includes(name));
   const intervals = [...offered, ...state.health.intervals.filter((name) => !SHOWN.includes(name))];
-  state.interval = intervals.includes(before.interval) ? before.interval : intervals[0];
+  state.interval = intervals.includes(before.interval) ? before.interval : intervals.find((name) => name !== "1m") ?? "1m";
   $("intervals").replaceChildren(...intervals.map((name) =>
     tables.node("button", { type: "button", textContent: name, onclick: () => { state.interval = name; show(); } })));
   price = new PriceChart($("chart"), legend);
