@@ -19,6 +19,11 @@ RAY_ENVIRONMENT = {
     "RAY_prestart_worker_first_driver": "0",
     # Manta takes its actors down before Ray; when it could not, Ray would wait 30 s for actors that never end.
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+    # Each of a dozen processes has dozens of threads; an arena and a BLAS pool for each of them is memory for nothing.
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
     # Process titles must not overwrite the environment, by whose mark a session finds its processes.
     "SPT_NOENV": "1",
     "RAY_START_HOOK": "actors.cluster.without_client_server",
