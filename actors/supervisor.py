@@ -200,7 +200,7 @@ class SupervisorActor(Writer):
         for market in self.session.config.markets:
 
             async def write(conn: Connection, market: str = market) -> None:
-                for from_ms, to_ms in await quality.unexplained_minutes(conn, market):
+                for from_ms, to_ms in await quality.unaccounted(conn, market):
                     hole = Hole(market, from_ms, to_ms, HoleReason.MISSING, "found by the supervisor")
                     await quality.record_hole(conn, hole)
                     await events.append_events(conn, [hole_event(hole)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import pickle
 import sys
@@ -62,7 +63,7 @@ def _connect(order: Order) -> Any:
             address=order.address,
             namespace=order.session.namespace,
             log_to_driver=False,
-            logging_level="error",
+            logging_level=logging.ERROR,
         )
     except ConnectionError as error:
         raise _no_cluster(order.address) from error
