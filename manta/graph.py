@@ -14,6 +14,7 @@ import pickle
 import sys
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from actors.session import ACTOR_OPTIONS, Session
@@ -81,18 +82,43 @@ def _connect(order: Order) -> Any:
 
 
 def _probe(address: str) -> None:
-    """ConfigError unless something at ``address`` speaks gRPC; Ray itself would look for two minutes."""
-    if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+    """ConfigError unless a Ray at ``address`` answers our token; Ray's own client would try for up to two minutes."""
+    if os.environ.get("RAY_USE_TLS", "0").lower() in {"1", "true"}:
         return
     import grpc
 
-    channel = grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
-    try:
-        grpc.channel_ready_future(channel).result(timeout=_PROBE_S)
-    except grpc.FutureTimeoutError as error:
-        raise _no_cluster(address) from error
-    finally:
-        channel.close()
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")
+        try:
+            ask(b"", timeout=_PROBE_S, metadata=_credentials())
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+                raise ConfigError(
+                    f"The Ray cluster at {address} wants a token that we do not have.",
+                    field="ray.address",
+                    value=address,
+                    fix="Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file with that cluster's token.",
+                ) from error
+            raise _no_cluster(address) from error
+
+
+def _credentials() -> list[tuple[str, str]]:
+    """What Ray's client would send: the token of RAY_AUTH_TOKEN, of RAY_AUTH_TOKEN_PATH, or of its usual file."""
+    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
+        return []
+    token = os.environ.get("RAY_AUTH_TOKEN", "")
+    if not token:
+        path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+        try:
+            token = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(
+                f"The token of the Ray cluster in {path} cannot be read: {error.strerror}.",
+                field="RAY_AUTH_TOKEN_PATH",
+                value=str(path),
+                fix="Set RAY_AUTH_TOKEN_PATH to the file with that cluster's token.",
+            ) from error
+    return [("authorization", f"Bearer {token.strip()}")]
 
 
 def _no_cluster(address: str) -> ConfigError:

@@ -16,7 +16,7 @@ import pytest
 
 from actors.cluster import head_command, ray_environment
 from manta.processes import die_with_parent, free_port
-from tests.manta.conftest import Place, nothing_left, popen_replay, start_replay, wait_for
+from tests.manta.conftest import Place, finish, nothing_left, popen_replay, start_replay, wait_for
 from trading.storage.settings import write_secret
 
 pytestmark = pytest.mark.slow
@@ -79,7 +79,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        preexec_fn=die_with_parent(signal.SIGTERM),
+        preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - it only makes system calls
         start_new_session=True,
     )
     found = Cluster(process, f"127.0.0.1:{port}", environ)
@@ -122,7 +122,7 @@ def test_a_cluster_is_used_and_left_as_it_was(guest: Place, cluster: Cluster) ->
 def test_a_failed_start_leaves_no_actor_behind(guest: Place, cluster: Cluster) -> None:
     with nothing_left(guest):
         process, _ = popen_replay(guest, markets=["binance:BTCUSDX"], ray={"address": cluster.address})
-        out, _ = process.communicate(timeout=90)
+        out, _ = finish(process)
     assert (process.returncode, "BTCUSDX" in out) == (2, True)
     assert not [name for name in cluster.actors() if name.startswith("manta-")]
 
@@ -143,7 +143,7 @@ def test_without_the_token_the_error_names_it(place: Place, cluster: Cluster) ->
     place.environ |= {"RAY_AUTH_MODE": "disabled"}
     with nothing_left(place):
         process, _ = popen_replay(place, ray={"address": cluster.address})
-        out, _ = process.communicate(timeout=90)
+        out, _ = finish(process)
     assert process.returncode == 2
     failed = json.loads(out)["failed"]
     assert failed["field"] == "ray.address"
@@ -158,7 +158,7 @@ def test_another_version_is_named(guest: Place, cluster: Cluster) -> None:
     try:
         with nothing_left(guest):
             process, _ = popen_replay(guest, ray={"address": cluster.address})
-            out, _ = process.communicate(timeout=90)
+            out, _ = finish(process)
     finally:
         cluster_version_back(cluster, ray.__version__)
     assert process.returncode == 2

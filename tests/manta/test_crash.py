@@ -2,10 +2,9 @@
 
 import signal
 
-import psutil
 import pytest
 
-from tests.manta.conftest import Place, nothing_left, of_place, popen_replay, start_replay, wait_for
+from tests.manta.conftest import Place, living, nothing_left, of_place, popen_replay, start_replay, wait_for
 
 
 @pytest.mark.slow
@@ -16,7 +15,7 @@ def test_a_killed_host_takes_everything_along_and_the_next_start_recovers(place:
         first.process.kill()
         first.process.communicate(timeout=30)
         wait_for(lambda: not of_place(place), "the end of what the killed host started")
-        assert not [pid for pid in first.facts["started"] if psutil.pid_exists(pid)]
+        wait_for(lambda: not living(first.facts["started"]), "the end of the rest")
         assert place.run("status", "--json").value["running"] is False
         assert place.run("down", "--json").value == {"stopped": False}
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from manta.processes import marked
-from tests.manta.conftest import Place, Running, nothing_left, start_replay
+from tests.manta.conftest import Place, Running, living, nothing_left, start_replay
 from trading.venues.simulator.sample import SAMPLE_MARKET
 
 
@@ -23,7 +23,7 @@ def running(module_place: Place) -> Iterator[Running]:
         down = module_place.call("down", "--json")
         running.process.communicate(timeout=60)
         assert (down.status, down.value["stopped"], running.process.returncode) == (0, True, 0)
-        assert not [pid for pid in running.facts["started"] if psutil.pid_exists(pid)]
+        assert not living(running.facts["started"])
 
 
 def test_status_says_what_runs_and_how_well(running: Running) -> None:

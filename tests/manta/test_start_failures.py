@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from manta.processes import free_port
-from tests.manta.conftest import Answer, Place, nothing_left, of_place, popen_replay, start_replay, wait_for
+from tests.manta.conftest import Answer, Place, finish, nothing_left, of_place, popen_replay, start_replay, wait_for
 
 NOWHERE = "https://localhost.invalid"
 
@@ -98,7 +98,7 @@ def test_a_ray_address_where_something_else_listens_is_named(place: Place) -> No
     try:
         with nothing_left(place):
             process, _ = popen_replay(place, ray={"address": f"127.0.0.1:{server.server_port}"})
-            out, _ = process.communicate(timeout=60)
+            out, _ = finish(process)
     finally:
         server.shutdown()
         serving.join()
@@ -111,7 +111,7 @@ def test_a_ray_address_where_something_else_listens_is_named(place: Place) -> No
 def test_a_symbol_that_the_venue_does_not_know_is_named(place: Place) -> None:
     with nothing_left(place):
         process, _ = popen_replay(place, markets=["binance:BTCUSDX"])
-        out, _ = process.communicate(timeout=60)
+        out, _ = finish(process)
     assert process.returncode == 2
     assert "BTCUSDX" in out
     assert "BTCUSDT" in out
@@ -127,7 +127,7 @@ def test_a_signal_during_the_start_leaves_nothing(place: Place, step: str, numbe
             assert line, "it ended before"
         time_of_signal(place, step)
         process.send_signal(number)
-        out, _ = process.communicate(timeout=60)
+        out, _ = finish(process)
     assert (process.returncode, out) == (0, "")
 
 
@@ -142,7 +142,7 @@ def test_a_signal_to_up_itself_ends_its_start(place: Place) -> None:
         process = place.popen("up", "--json")
         wait_for(lambda: of_place(place), "the first process")
         process.terminate()
-        out, err = process.communicate(timeout=60)
+        out, err = finish(process)
     answer = Answer(process.returncode, out, err)
     # The venue may have been given up before the signal arrived.
     assert (answer.status, answer.value.get("stopped", False)) in ((0, True), (3, False))
@@ -153,7 +153,7 @@ def test_whoever_ends_the_wait_for_a_detached_start_ends_the_start(place: Place)
         process = place.popen("up", "-d", "--json")
         wait_for(lambda: of_place(place), "the first process")
         process.terminate()
-        out, err = process.communicate(timeout=60)
+        out, err = finish(process)
     assert Answer(process.returncode, out, err).value["error"] in ("Interrupted", "VenueRetryable")
     assert process.returncode in (143, 3)
 
@@ -186,7 +186,7 @@ def test_a_database_that_is_in_use_is_refused(place: Place, tmp_path_factory: py
     try:
         with nothing_left(other):
             process, _ = popen_replay(other)
-            out, err = process.communicate(timeout=60)
+            out, err = finish(process)
         assert process.returncode == 7, err
         assert '"error": "Halt"' in out
         reset = other.run("db", "reset", "--yes", "--json")
