@@ -64,7 +64,7 @@ def test_logs_can_be_followed_until_interrupted(running: Running) -> None:
             try:
                 follower.wait(0.1)
             except subprocess.TimeoutExpired:
-                if number == 30:
+                if number == 40:
                     break
         follower.terminate()
         out, _ = follower.communicate(timeout=30)

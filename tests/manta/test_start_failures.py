@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 
 from manta.processes import free_port
-from tests.manta.conftest import Answer, Place, finish, nothing_left, of_place, popen_replay, start_replay, wait_for
+from tests.manta.conftest import (
+    Answer,
+    Place,
+    Running,
+    finish,
+    nothing_left,
+    of_place,
+    popen_replay,
+    start_replay,
+    wait_for,
+)
 
 NOWHERE = "https://localhost.invalid"
 
@@ -47,7 +57,7 @@ def up(place: Place, *arguments: str) -> Answer:
     return answer
 
 
-@pytest.mark.parametrize("arguments", [(), ("-d",)])
+@pytest.mark.parametrize("arguments", [(), pytest.param(("-d",), marks=pytest.mark.slow)])
 def test_a_venue_out_of_reach_ends_the_start(place: Place, arguments: tuple[str, ...]) -> None:
     answer = up(place, *arguments)
     assert (answer.status, answer.value["error"]) == (3, "VenueRetryable")
@@ -117,8 +127,7 @@ def test_a_symbol_that_the_venue_does_not_know_is_named(place: Place) -> None:
     assert "BTCUSDT" in out
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("step", ["starting Ray", "starting the actors"])
+@pytest.mark.parametrize(("step", "number"), [("starting Ray", signal.SIGINT), ("starting the actors", signal.SIGTERM)])
 def test_a_signal_during_the_start_leaves_nothing(place: Place, step: str, number: signal.Signals) -> None:
     with nothing_left(place):
         process, _ = popen_replay(place, serve=True)
@@ -164,35 +173,35 @@ def test_database_settings_that_point_nowhere_end_the_start(place: Place) -> Non
     assert (answer.status, answer.value["error"]) == (8, "StorageRetryable")
 
 
-def test_a_folder_that_is_in_use_is_refused_and_its_owner_is_not_disturbed(place: Place) -> None:
-    running = start_replay(place)
-    try:
-        for arguments in ((), ("-d",)):
-            second = place.call("up", *arguments, "--json")
-            assert (second.status, second.value["error"]) == (7, "Halt")
-            assert "manta down" in second.value["fix"]
-        assert place.run("status", "--json").value["pid"] == running.facts["pid"]
-        reset = place.run("db", "reset", "--yes", "--json")
-        assert (reset.status, reset.value["error"]) == (7, "Halt")
-    finally:
-        running.stop()
+@pytest.fixture(scope="module")
+def running(module_place: Place) -> Iterator[Running]:
+    """A Manta that the second one must not disturb."""
+    running = start_replay(module_place)
+    yield running
+    running.stop()
 
 
-def test_a_database_that_is_in_use_is_refused(place: Place, tmp_path_factory: pytest.TempPathFactory) -> None:
-    running = start_replay(place)
-    other = Place(tmp_path_factory.mktemp("other"))
+def test_a_folder_that_is_in_use_is_refused_and_its_owner_is_not_disturbed(running: Running) -> None:
+    for arguments in ((), ("-d",)):
+        second = running.place.call("up", *arguments, "--json")
+        assert (second.status, second.value["error"]) == (7, "Halt")
+        assert "manta down" in second.value["fix"]
+    reset = running.place.run("db", "reset", "--yes", "--json")
+    assert (reset.status, reset.value["error"]) == (7, "Halt")
+    assert running.place.run("status", "--json").value["pid"] == running.facts["pid"]
+
+
+def test_a_database_that_is_in_use_is_refused(place: Place, running: Running) -> None:
     password = Path(running.facts["database"]["password_file"]).read_text(encoding="utf-8").strip()
-    other.environ |= {"DB_HOST": running.facts["database"]["host"], "DB_PASSWORD": password}
-    try:
-        with nothing_left(other):
-            process, _ = popen_replay(other)
-            out, err = finish(process)
-        assert process.returncode == 7, err
-        assert '"error": "Halt"' in out
-        reset = other.run("db", "reset", "--yes", "--json")
-        assert (reset.status, reset.value["error"]) == (7, "Halt")
-        venue = other.run("db", "migrate", "--json")
-        assert (venue.status, "simulat" in venue.value["message"]) == (2, True)
-        assert password not in out + err + reset.out + venue.out
-    finally:
-        running.stop()
+    place.environ |= {"DB_HOST": running.facts["database"]["host"], "DB_PASSWORD": password}
+    with nothing_left(place):
+        process, _ = popen_replay(place)
+        out, err = finish(process)
+    assert process.returncode == 7, err
+    assert '"error": "Halt"' in out
+    reset = place.run("db", "reset", "--yes", "--json")
+    assert (reset.status, reset.value["error"]) == (7, "Halt")
+    venue = place.run("db", "migrate", "--json")
+    assert (venue.status, "simulat" in venue.value["message"]) == (2, True)
+    assert password not in out + err + reset.out + venue.out
+    assert running.place.run("status", "--json").value["running"] is True
