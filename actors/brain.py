@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from actors.edge import Edge
+from actors.edge import Edge, unpack
 from actors.runtime import Writer
 from actors.session import Session, actor_name
 from trading.brain import BrainState, FeatureValue, Reseed
@@ -69,8 +69,9 @@ class BrainActor(Writer):
             for edge in self._edges[market]:
                 edge.nudge(self._positions.get(market, 0))
 
-    async def push(self, batch: Batch) -> int:
+    async def push(self, packed: bytes) -> int:
         """Accept a batch of candles; returns the committed watermark."""
+        batch = unpack(packed)
         await self.put(batch)
         return self._positions.get(batch.market, 0)
 

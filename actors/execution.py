@@ -9,6 +9,7 @@ from typing import Any
 import ray
 
 from actors.brain import load_instances
+from actors.edge import unpack
 from actors.runtime import Writer
 from actors.session import Session
 from trading.accounts.books import divide_capital
@@ -80,8 +81,9 @@ class ExecutionActor(Writer):
             self._positions.setdefault(market, first_ms)
             await self._pull(market, None)
 
-    async def push(self, batch: Batch) -> int:
+    async def push(self, packed: bytes) -> int:
         """Accept candles and signals in order; returns the committed watermark."""
+        batch = unpack(packed)
         await self.put(batch)
         return self._positions.get(batch.market, 0)
 

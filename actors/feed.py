@@ -9,7 +9,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from actors.edge import MAX_ITEMS
+from actors.edge import MAX_ITEMS, pack
 from actors.runtime import Actor
 from actors.session import Session, actor_name
 from trading.candles import Candle, Hole
@@ -75,7 +75,7 @@ class FeedActor(Actor):
     async def _deliver(self, items: list[StreamItem], clock: TimeSample | None) -> None:
         upto_ms = max([self._told_ms, *(_end_ms(item) for item in items if not isinstance(item, Heal))])
         batch = Batch(self.market, self._told_ms, upto_ms, tuple(items), clock)
-        stored = await self._call("push", batch)
+        stored = await self._call("push", pack(batch))
         self._told_ms = max(upto_ms, stored or 0)
 
     async def _forming(self, candle: Candle) -> None:

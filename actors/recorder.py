@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from actors.edge import Edge
+from actors.edge import Edge, unpack
 from actors.runtime import Writer
 from actors.session import Session, actor_name
 from trading.candles import Candle, Hole
@@ -58,8 +58,9 @@ class RecorderActor(Writer):
         found = await self.read(lambda conn: quality.open_holes(conn, market))
         return [(hole.from_ms, hole.to_ms) for hole in found]
 
-    async def push(self, batch: Batch) -> int | None:
+    async def push(self, packed: bytes) -> int | None:
         """Commit a batch of Candle, Hole and Heal items and return the market's watermark."""
+        batch = unpack(packed)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         await self.put((batch, done))
         await done

@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from actors.edge import Edge
+from actors.edge import Edge, unpack
 from actors.recorder import candle_event
 from actors.runtime import Writer
 from actors.session import Session, actor_name
@@ -58,9 +58,9 @@ class TimeframeActor(Writer):
         await self._find_lost_heals()
         self._edge.nudge(self._committed_ms)
 
-    async def push(self, batch: Batch) -> int:
+    async def push(self, packed: bytes) -> int:
         """Accept a batch; returns the committed watermark."""
-        await self.put(batch)
+        await self.put(unpack(packed))
         return self._committed_ms
 
     async def handle(self, message: Batch) -> None:
