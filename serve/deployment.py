@@ -45,8 +45,8 @@ class Api:
 def _keep_to_loopback() -> None:
     """Let the gRPC server that Ray gives every replica listen on loopback only.
 
-    Measured on Ray 2.60: right after the constructor each replica binds ``[::]:0`` for pickled calls between deployments,
-    without a token, and no setting turns it off. Such calls go through Ray here, so nobody uses that port.
+    Measured on Ray 2.60: right after the constructor each replica binds ``[::]:0`` for pickled calls between
+    deployments, without a token, and no setting turns it off. Such calls go through Ray here, so nobody uses that port.
     """
     from ray.serve._private import replica
 
