@@ -12,9 +12,10 @@ from ray.exceptions import RayError
 from actors.edge import MAX_ITEMS, pack
 from actors.runtime import Actor
 from actors.session import Session, actor_name
-from trading.candles import Candle, Hole
+from actors.told import candle_payload
+from trading.candles import Candle
 from trading.clock import TimeSample
-from trading.events import Batch, Event, EventKind, Heal, StreamItem
+from trading.events import Batch, Event, EventKind, Heal, StreamItem, end_ms
 from trading.feed_events import Anomaly
 from trading.instances import history_ms
 from trading.intervals import MINUTE_MS
@@ -73,7 +74,7 @@ class FeedActor(Actor):
         return {"feed": self._feed.stats()} if self._ready.is_set() else {}
 
     async def _deliver(self, items: list[StreamItem], clock: TimeSample | None) -> None:
-        upto_ms = max([self._told_ms, *(_end_ms(item) for item in items if not isinstance(item, Heal))])
+        upto_ms = max([self._told_ms, *(end_ms(item) for item in items if not isinstance(item, Heal))])
         batch = Batch(self.market, self._told_ms, upto_ms, tuple(items), clock)
         stored = await self._call("push", pack(batch))
         self._told_ms = max(upto_ms, stored or 0)
@@ -81,19 +82,7 @@ class FeedActor(Actor):
     async def _forming(self, candle: Candle) -> None:
         # Only for looking at: nobody waits for it, and a lost one is replaced a second later.
         if self._recorder is not None:
-            self._recorder.forming.remote(
-                self.market,
-                {
-                    "interval": candle.interval,
-                    "open_time": candle.open_time_ms,
-                    "close_time": candle.close_time_ms,
-                    "open": candle.open / 1e8,
-                    "high": candle.high / 1e8,
-                    "low": candle.low / 1e8,
-                    "close": candle.close / 1e8,
-                    "volume": candle.volume / 1e8,
-                },
-            )
+            self._recorder.forming.remote(candle_payload(candle))
 
     async def _quality(self, anomaly: Anomaly) -> None:
         await self._notes.put(("anomaly", anomaly))
@@ -130,10 +119,6 @@ class FeedActor(Actor):
                 self.log.warning("recorder away", error=type(error).__name__)
                 self._recorder = None
                 await asyncio.sleep(_RETRY_S)
-
-
-def _end_ms(item: Any) -> int:
-    return int(item.to_ms if isinstance(item, Hole) else item.close_time_ms)
 
 
 Feed = ray.remote(FeedActor)

@@ -11,8 +11,9 @@ import ray
 from actors.edge import Edge, unpack
 from actors.runtime import Writer
 from actors.session import Session, actor_name
+from actors.told import candle_event, hole_event
 from trading.candles import Candle, Hole
-from trading.events import Batch, Event, EventKind, Heal
+from trading.events import Batch, Event, Heal, end_ms
 from trading.notify.routing import outbox_rows
 from trading.storage import candles, cursors, events, outbox, quality
 from trading.storage.database import Connection
@@ -72,9 +73,9 @@ class RecorderActor(Writer):
         await self.put((notes, done))
         await done
 
-    async def forming(self, market: str, payload: dict[str, Any]) -> None:
+    async def forming(self, payload: dict[str, Any]) -> None:
         """Tell listeners about the candle that is still open; lost when nobody listens."""
-        await self.put(({"market": market, **payload}, None))
+        await self.put((payload, None))
 
     async def handle(self, message: Any) -> None:
         body, done = message
@@ -101,7 +102,7 @@ class RecorderActor(Writer):
 
     async def _batch(self, batch: Batch) -> None:
         market, before = batch.market, self._positions.get(batch.market)
-        fresh = [item for item in batch.items if isinstance(item, Heal) or _close_ms(item) > (before or 0)]
+        fresh = [item for item in batch.items if isinstance(item, Heal) or end_ms(item) > (before or 0)]
         upto = max(batch.upto_ms, before or 0)
         self.boundary("after_read", upto)
 
@@ -141,43 +142,6 @@ class RecorderActor(Writer):
             elif isinstance(item, Hole):
                 out.append(hole_event(item))
         return out
-
-
-def candle_event(candle: Candle) -> Event:
-    """A closed candle as the outside sees it: prices and sizes as numbers."""
-    return Event(
-        kind=EventKind.CANDLE,
-        event_time_ms=candle.close_time_ms,
-        stream=candle.market,
-        payload={
-            "market": candle.market,
-            "interval": candle.interval,
-            "open_time": candle.open_time_ms,
-            "close_time": candle.close_time_ms,
-            "open": candle.open / 1e8,
-            "high": candle.high / 1e8,
-            "low": candle.low / 1e8,
-            "close": candle.close / 1e8,
-            "volume": candle.volume / 1e8,
-            "source": candle.source,
-            "complete": candle.complete,
-            "revision": candle.revision,
-        },
-        received_ns=candle.received_ns,
-    )
-
-
-def hole_event(hole: Hole) -> Event:
-    return Event(
-        kind=EventKind.HOLE,
-        event_time_ms=hole.to_ms,
-        stream=hole.market,
-        payload={"market": hole.market, "from": hole.from_ms, "to": hole.to_ms, "reason": hole.reason},
-    )
-
-
-def _close_ms(item: Any) -> int:
-    return int(item.to_ms if isinstance(item, Hole) else item.close_time_ms)
 
 
 Recorder = ray.remote(RecorderActor)

@@ -14,10 +14,11 @@ from actors.brain import Brain, load_instances
 from actors.execution import Execution
 from actors.feed import Feed
 from actors.notifier import NotifierRunner
-from actors.recorder import Recorder, hole_event
+from actors.recorder import Recorder
 from actors.runtime import Writer
 from actors.session import ACTOR_OPTIONS, Session, actor_name
 from actors.timeframe import Timeframe
+from actors.told import hole_event
 from trading.candles import Hole, HoleReason
 from trading.errors import MantaError
 from trading.events import Event, EventKind

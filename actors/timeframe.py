@@ -8,9 +8,9 @@ from typing import Any
 import ray
 
 from actors.edge import Edge, unpack
-from actors.recorder import candle_event
 from actors.runtime import Writer
 from actors.session import Session, actor_name
+from actors.told import candle_event
 from trading.candles import Candle, Hole, HoleReason, Source
 from trading.events import Batch, Heal, StreamItem
 from trading.storage import candles, cursors, events, quality

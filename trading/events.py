@@ -9,7 +9,18 @@ from typing import Any, NamedTuple
 from trading.candles import Candle, Hole
 from trading.clock import TimeSample
 
-__all__ = ["Batch", "Event", "EventKind", "Heal", "Rebuild", "Signal", "SignalStatus", "StreamItem", "Target"]
+__all__ = [
+    "Batch",
+    "Event",
+    "EventKind",
+    "Heal",
+    "Rebuild",
+    "Signal",
+    "SignalStatus",
+    "StreamItem",
+    "Target",
+    "end_ms",
+]
 
 
 class Target(StrEnum):
@@ -71,6 +82,11 @@ class Rebuild(NamedTuple):
 
 
 StreamItem = Candle | Hole | Heal | Rebuild | Signal
+
+
+def end_ms(item: Candle | Hole | Signal) -> int:
+    """The close time up to which ``item`` tells."""
+    return item.to_ms if isinstance(item, Hole) else item.close_time_ms
 
 
 class Batch(NamedTuple):
