@@ -1,4 +1,4 @@
-"""The simulator as a child process: takes its order as one JSON argument, prints one JSON line when ready or refused."""
+"""The simulator as a child process: takes its order as one JSON argument, prints one JSON line: ready or refused."""
 
 from __future__ import annotations
 
