@@ -34,7 +34,7 @@ from manta.output import error_from
 from manta.processes import MARK, die_with_parent, end_all, free_port, marked, new_session_id, wait_gone
 from trading.config.model import Config
 from trading.config.secrets import write_secrets
-from trading.errors import ConfigError, Halt, MantaError, VenueRetryable
+from trading.errors import ConfigError, Halt, MantaError, OutcomeUnknown, StorageRetryable, VenueRetryable
 from trading.storage.database import Database
 from trading.storage.leases import Lease
 from trading.storage.migrate import migrate
@@ -49,6 +49,7 @@ _ANSWER_S = 5.0
 _STRIKES = 3
 _RAY_START_S = 60.0
 _DRIVER_S = 240.0
+_LEASE_CHECK_S = 5.0
 _GRACE_S = 8.0
 
 log = structlog.get_logger("host")
@@ -119,14 +120,28 @@ class Host:
             raise
 
     async def watch(self) -> None:
-        """Raise MantaError when Ray has ended or Postgres cannot be kept running; return never."""
+        """Raise when Ray has ended, Postgres cannot be kept running, or another host took the database; return never."""
         failures = 0
+        checked = time.monotonic()
         while failures < _STRIKES:
             if self._watch is not None and self._watch.done():
                 self._watch.result()
+            if time.monotonic() - checked > _LEASE_CHECK_S:
+                await self._keep_lease()
+                checked = time.monotonic()
             await asyncio.sleep(0.5 if self._ray is not None else _ANSWER_S)
             failures = 0 if await self._ray_lives() else failures + 1
         raise MantaError(f"Ray at {self.address} has ended.", fix="Start again with `manta up`; nothing is lost.")
+
+    async def _keep_lease(self) -> None:
+        """Hold the lease over restarts of Postgres, which forget its lock; Halt when another host was quicker."""
+        if self._lease is None or self._database is None:
+            return
+        try:
+            async with self._database.transaction(timeout_s=1) as connection:
+                await self._lease.check(connection)
+        except (StorageRetryable, OutcomeUnknown):
+            return
 
     async def _ray_lives(self) -> bool:
         if self._ray is not None:
