@@ -120,7 +120,7 @@ class Host:
             raise
 
     async def watch(self) -> None:
-        """Raise when Ray has ended, Postgres cannot be kept running, or another host took the database; return never."""
+        """Raise when Ray ended, Postgres cannot be kept running, or another host took the database; never return."""
         failures = 0
         checked = time.monotonic()
         while failures < _STRIKES:
