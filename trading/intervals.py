@@ -87,7 +87,7 @@ def parse_interval(text: str) -> Interval:
             f"Interval {text!r} is not known.",
             field="interval",
             value=text,
-            fix="Use a whole number of minutes, hours or days up to 366d, such as 37m or 4h, or 1w, or 1M (a month).",
+            fix="Use whole minutes, hours or days up to 366d, such as 37m, 4h or 1d, or 1w, or 1M (a month).",
         )
     for unit in ("d", "h", "m"):
         if width_ms % _UNIT_MS[unit] == 0:

@@ -110,6 +110,8 @@ async def test_a_trader_sees_candles_markers_and_books_and_they_move(
     browser: Browser, server: Server, day: Records
 ) -> None:
     page, complaints = await open_page(browser, server, 1360, 900)
+    assert await page.inner_text("#intervals [aria-pressed=true]") == "37m"
+    await page.click("#intervals button:has-text('1m')")
     await page.wait_for_function("() => document.querySelector('#chart').dataset.markers > 8")
     assert await drawn(page) > 2_000
     assert "SIMULATOR" in await page.inner_text("#mode")
@@ -145,6 +147,8 @@ async def test_a_trader_sees_candles_markers_and_books_and_they_move(
 @pytest.mark.covers("S1-29")
 async def test_it_fits_a_phone(browser: Browser, server: Server, day: Records) -> None:
     page, complaints = await open_page(browser, server, 390, 844)
+    await page.click("#intervals button:has-text('1m')")
+    await page.wait_for_function("() => document.querySelector('#chart').dataset.markers > 0")
     await keep(page, "dashboard-phone")
     assert await page.evaluate("document.documentElement.scrollWidth") <= 390
     assert await drawn(page) > 500
