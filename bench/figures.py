@@ -18,8 +18,8 @@ class Effort:
 
     @classmethod
     def quick(cls) -> Effort:
-        """For trying a bench out; its percentiles rest on few samples."""
-        return cls(runs=1, window_s=15.0)
+        """One run of each; percentiles rest on some tens of samples."""
+        return cls(runs=1, window_s=50.0)
 
 
 @dataclass(frozen=True, slots=True)
