@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -60,7 +61,8 @@ class BacktestRequest(BaseModel):
     @model_validator(mode="after")
     def _range_is_forward(self) -> BacktestRequest:
         if self.start_ms is not None and self.end_ms is not None and self.start_ms >= self.end_ms:
-            raise ValueError(f"start {self.start_ms} is not before end {self.end_ms}: give the earlier time as start")
+            start, end = (datetime.fromtimestamp(ms / 1000, UTC).isoformat() for ms in (self.start_ms, self.end_ms))
+            raise ValueError(f"start {start} is not before end {end}: give the earlier time as start")
         return self
 
     @model_validator(mode="after")

@@ -28,7 +28,9 @@ app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 @app.command()
 def bench(
     subject: Annotated[str | None, typer.Argument(help=f"One of: {', '.join(SUBJECTS)}. Default: all.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="One run each: minutes instead of a quarter of an hour; the page says so.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One run each: minutes instead of a quarter of an hour; the page says so.")
+    ] = False,
     write: Annotated[bool, typer.Option("--write", help="Run all and write docs/benchmarks.md.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print exactly one JSON value on stdout.")] = False,
 ) -> None:

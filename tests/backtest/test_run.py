@@ -93,8 +93,8 @@ def test_what_does_not_exist_is_refused_by_name(changes: dict[str, Any], words: 
     [
         ({"intervals": ["7x"]}, "intervals", "'7x' is not known"),
         ({"intervals": []}, "intervals", "at least 1"),
-        ({"start_ms": 2 * START, "end_ms": START}, "", "is not before end"),
-        ({"start_ms": START, "end_ms": START}, "", "is not before end"),
+        ({"start_ms": 2 * START, "end_ms": START}, "", "is not before"),
+        ({"start_ms": START, "end_ms": START}, "", "is not before"),
         ({"start_ms": -1}, "start_ms", "greater than or equal to 0"),
         ({"capital": "0"}, "capital", "greater than 0"),
         ({"capital": "NaN"}, "capital", "finite"),
