@@ -8,18 +8,16 @@ from typing import Any
 import ray
 
 from actors.edge import Edge, unpack
-from actors.runtime import Writer
+from actors.runtime import Writer, windows
 from actors.session import Session, actor_name
 from trading.brain import BrainState, FeatureValue, Reseed
 from trading.events import Batch, Signal, StreamItem
 from trading.instances import Instance, resolve_instances
 from trading.intervals import parse_interval
-from trading.storage import candles, cursors, quality, records
+from trading.storage import candles, quality, records
 from trading.storage.database import Connection
 
 __all__ = ["BrainActor", "load_instances"]
-
-_PULL_MS = 5_000 * 60_000
 
 
 async def load_instances(conn: Connection, session: Session) -> list[Instance]:
@@ -50,10 +48,7 @@ class BrainActor(Writer):
         await self.acquire()
         config = self.session.config
         instances = await self.read(lambda conn: load_instances(conn, self.session))
-        for market in config.markets:
-            position = await self.read(lambda conn, name=f"brain:{market}": cursors.get_cursor(conn, name))
-            if position is not None:
-                self._positions[market] = position
+        self._positions = await self.committed({name: f"brain:{name}" for name in config.markets})
         self._live_from_ms = min((item.live_from_ms for item in instances), default=0)
         self._state = BrainState(instances, config.features, config.markets, self._positions)
         for market in config.markets:
@@ -96,11 +91,9 @@ class BrainActor(Writer):
         start = self._positions.get(market)
         if start is None:
             start = await self.read(lambda conn: candles.first_open(conn, market, "1m")) or end
-        while start < end:
-            stop = min(start + _PULL_MS, end)
-            items = await self.read(lambda conn, a=start, b=stop: self._closed_between(conn, market, a, b))
+        for begin, stop in windows(start, end):
+            items = await self.read(lambda conn, a=begin, b=stop: self._closed_between(conn, market, a, b))
             await self._think(market, stop, items, None)
-            start = stop
 
     async def _closed_between(self, conn: Connection, market: str, from_ms: int, to_ms: int) -> list[StreamItem]:
         """Candles that closed in (from, to] and missing minutes, in the order a timeframe tells them."""

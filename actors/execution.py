@@ -10,7 +10,7 @@ import ray
 
 from actors.brain import load_instances
 from actors.edge import unpack
-from actors.runtime import Writer
+from actors.runtime import Writer, windows
 from actors.session import Session
 from trading.accounts.books import divide_capital
 from trading.accounts.execution import ExecutionState
@@ -19,12 +19,11 @@ from trading.candles import Candle
 from trading.clock import TimeSample, VenueClock
 from trading.events import Batch, Event, EventKind, Signal
 from trading.notify.routing import outbox_rows
-from trading.storage import cursors, events, markets, outbox, rebuild, records
+from trading.storage import events, markets, outbox, rebuild, records
 from trading.storage.database import Connection
 
 __all__ = ["Execution", "ExecutionActor"]
 
-_PULL_MS = 5_000 * 60_000
 _LATENCIES = 10_000
 
 
@@ -62,11 +61,7 @@ class ExecutionActor(Writer):
             known,
         )
         traded = [name for name in config.markets if any(name in item.markets for item in instances)]
-        for market in traded:
-            name = self._cursor(market)
-            position = await self.read(lambda conn, name=name: cursors.get_cursor(conn, name))
-            if position is not None:
-                self._positions[market] = position
+        self._positions = await self.committed({name: self._cursor(name) for name in traded})
         restart = await self.read(lambda conn: rebuild.read_restart(conn, self.book, self._positions))
         self._state.restore(**restart._asdict())
         self._state.validate()
@@ -107,9 +102,8 @@ class ExecutionActor(Writer):
     async def _pull(self, market: str, upto_ms: int | None) -> None:
         """Read from storage what the brain committed but did not manage to push."""
         end = await self.sender_position(f"brain:{market}", upto_ms)
-        while (start := self._positions[market]) < end:
-            stop = min(start + _PULL_MS, end)
-            items = await self.read(lambda conn, a=start, b=stop: rebuild.read_stream(conn, self.book, market, a, b))
+        for begin, stop in windows(self._positions[market], end):
+            items = await self.read(lambda conn, a=begin, b=stop: rebuild.read_stream(conn, self.book, market, a, b))
             await self._trade(market, stop, items)
 
     async def _trade(self, market: str, upto_ms: int, items: Any) -> None:

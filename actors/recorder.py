@@ -15,7 +15,7 @@ from actors.told import candle_event, hole_event
 from trading.candles import Candle, Hole
 from trading.events import Batch, Event, Heal, end_ms
 from trading.notify.routing import outbox_rows
-from trading.storage import candles, cursors, events, outbox, quality
+from trading.storage import candles, events, outbox, quality
 from trading.storage.database import Connection
 
 __all__ = ["RecorderActor"]
@@ -38,15 +38,12 @@ class RecorderActor(Writer):
 
     async def bootstrap(self) -> None:
         await self.acquire()
+        self._positions = await self.committed({name: self._cursor(name) for name in self.session.config.markets})
         for market in self.session.config.markets:
-            name = self._cursor(market)
-            position = await self.read(lambda conn, name=name: cursors.get_cursor(conn, name))
-            if position is not None:
-                self._positions[market] = position
             edge = Edge(self.session.namespace, actor_name("timeframe", market), market)
             self._edges[market] = edge
             self.spawn(edge.run())
-            edge.nudge(position or 0)
+            edge.nudge(self._positions.get(market, 0))
 
     async def high_water(self, market: str) -> int | None:
         """Close time up to which every minute of ``market`` is told and committed; None before the first."""

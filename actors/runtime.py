@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -19,21 +19,29 @@ import structlog
 
 from actors.session import Session, actor_name
 from trading.errors import Halt, OutcomeUnknown, StorageRetryable
+from trading.intervals import MINUTE_MS
 from trading.logs import configure_logging
 from trading.storage import cursors
 from trading.storage.database import Connection, Database
 from trading.storage.leases import Lease
 
-__all__ = ["CRASH_EXIT", "Actor", "Writer"]
+__all__ = ["CRASH_EXIT", "Actor", "Writer", "windows"]
 
 CRASH_EXIT = 70
 _INBOX = 64
 _LEASE_WAIT_S = 30.0
 _RETRY_S = 0.1
 _COMMIT_POLL_S = 0.02
+_PULL_MS = 5_000 * MINUTE_MS
 T = TypeVar("T")
 
 Write = Callable[[Connection], Awaitable[None]]
+
+
+def windows(start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
+    """The spans, from ``start_ms`` to ``end_ms``, in which missed minutes are pulled from storage."""
+    for begin_ms in range(start_ms, end_ms, _PULL_MS):
+        yield begin_ms, min(begin_ms + _PULL_MS, end_ms)
 
 
 class Actor(ABC):
@@ -192,6 +200,15 @@ class Writer(Actor):
             else:
                 self._back()
                 return found
+
+    async def committed(self, names: Mapping[str, str]) -> dict[str, int]:
+        """Committed positions of the cursors ``names``, by their keys; those that were never moved are left out."""
+
+        async def query(conn: Connection) -> dict[str, int | None]:
+            return {key: await cursors.get_cursor(conn, name) for key, name in names.items()}
+
+        found = await self.read(query)
+        return {key: position for key, position in found.items() if position is not None}
 
     async def sender_position(self, cursor: str, upto_ms: int | None) -> int:
         """How far the sender has committed, or ``upto_ms`` once it has committed that: it may push shortly before."""

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 
 from actors.edge import Edge, unpack
-from actors.runtime import Writer
+from actors.runtime import Writer, windows
 from actors.session import Session, actor_name
 from actors.told import candle_event
 from trading.candles import Candle, Hole, HoleReason, Source
@@ -18,8 +18,6 @@ from trading.storage.database import Connection
 from trading.timeframe import Refold, TimeframeState
 
 __all__ = ["TimeframeActor"]
-
-_PULL_MS = 5_000 * 60_000
 
 
 class TimeframeActor(Writer):
@@ -85,11 +83,9 @@ class TimeframeActor(Writer):
         start = self._state.told_ms
         if start is None:
             start = await self.read(lambda conn: candles.first_open(conn, self.market, "1m")) or end
-        while start < end:
-            stop = min(start + _PULL_MS, end)
-            minutes, holes = await self._load(start, stop)
+        for begin, stop in windows(start, end):
+            minutes, holes = await self._load(begin, stop)
             await self._fold(_in_order(minutes, holes), None)
-            start = stop
 
     async def _find_lost_heals(self) -> None:
         """Handle heals that were committed while nobody told us: the recorder died before its push, or we were away."""
