@@ -13,7 +13,8 @@ from trading.notify.worker import Notifier
 
 __all__ = ["NotifierActor", "NotifierRunner"]
 
-_DRAIN_S = 6.0
+# Of the time to stop in; the rest is for releasing what the notifier holds.
+_DRAIN_SHARE = 0.8
 
 
 class NotifierActor(Writer):
@@ -27,28 +28,33 @@ class NotifierActor(Writer):
 
     async def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._notifier = Notifier(self.db, self.lease, session.config.notify, session.secrets_path)
+        self._notifier: Notifier
         self._run: asyncio.Task[None] | None = None
         self.start()
 
     async def bootstrap(self) -> None:
         await self.acquire()
+        session = self.session
+        self._notifier = Notifier(
+            self.db, self.lease, session.config.notify, session.secrets_path, on_boundary=self.boundary
+        )
         self._run = self.spawn(self._notifier.run())
 
     async def wake(self) -> None:
         """Look into the outbox now instead of within a second."""
+        await self._ready.wait()
         self._notifier.wake()
 
     async def handle(self, message: Any) -> None:
         raise TypeError(f"the notifier takes no {type(message).__name__}")
 
-    async def close(self) -> None:
-        if self._run is not None and not await self._notifier.drain(_DRAIN_S):
+    async def close(self, within_s: float) -> None:
+        if self._run is not None and not await self._notifier.drain(within_s * _DRAIN_SHARE):
             self.log.warning("messages wait for the next start")
-        await super().close()
+        await super().close(within_s)
 
     def facts(self) -> dict[str, Any]:
-        return {"channels": self._notifier.stats()}
+        return {"channels": self._notifier.stats() if self._ready.is_set() else {}}
 
 
 NotifierRunner = ray.remote(NotifierActor)

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from trading.clock import TimeSample
 from trading.config.model import Config
 from trading.storage.settings import DatabaseTarget
+from trading.venues.paper.faults import BrokerFault
 
-__all__ = ["ACTOR_OPTIONS", "CrashPoint", "Session", "actor_name"]
+__all__ = ["ACTOR_OPTIONS", "Session", "SlowPoint", "actor_name"]
 
 # Measured: a restart that retries calls by itself would repeat effects; every edge repeats on its own terms instead.
 ACTOR_OPTIONS = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0, "lifetime": "detached"}
 
 
 @dataclass(frozen=True, slots=True)
-class CrashPoint:
-    """Where a simulator session is to be hurt, once: ``victim`` (self or postgres) gets SIGKILL when ``actor`` passes
-    ``boundary`` with a position at or after ``at_ms``. ``marker`` is the file that says it happened."""
+class SlowPoint:
+    """Makes ``actor`` of a simulator session take ``seconds`` longer for each message."""
 
     actor: str
-    boundary: str
-    at_ms: int
-    victim: str
-    marker: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,8 @@ class Session:
 
     ``origin`` is ``venue`` or ``simulator``; ``time_rate`` how fast venue time runs against host time (0: lockstep).
     ``start_ms`` is the venue's time when the graph was built: instances that are new decide on candles closing after
-    it. ``secrets_path`` and ``token_path`` name 0600 files.
+    it; ``clock`` is the pair of clocks that this was told with, None in lockstep. ``secrets_path`` names a 0600 file.
+    ``crash_dir``, only of a simulator session, holds what is to be hurt; ``host_pid`` is the host's process.
     """
 
     session_id: str
@@ -44,7 +43,11 @@ class Session:
     secrets_path: str
     log_dir: str
     postgres_pid_file: str | None = None
-    crash_points: tuple[CrashPoint, ...] = field(default=())
+    host_pid: int | None = None
+    crash_dir: str | None = None
+    slow_points: tuple[SlowPoint, ...] = ()
+    broker_faults: tuple[BrokerFault, ...] = ()
+    clock: TimeSample | None = None
 
     @property
     def lockstep(self) -> bool:

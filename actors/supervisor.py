@@ -5,37 +5,84 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
 from actors.brain import Brain, load_instances
+from actors.cross_check import CrossCheck
+from actors.downloads import Downloads
 from actors.execution import Execution
 from actors.feed import Feed
+from actors.feeds import Feeds
+from actors.gaps import GAPS_S, GapMonitor
+from actors.nightly import Nightly
 from actors.notifier import NotifierRunner
+from actors.packing import holders, holding_role
+from actors.processes import end_worker
 from actors.recorder import Recorder
 from actors.runtime import Writer
 from actors.session import ACTOR_OPTIONS, Session, actor_name
+from actors.stages import role_of, stage_seconds, stages
 from actors.timeframe import Timeframe
+from actors.timeframes import Brains, Timeframes
 from actors.told import hole_event
+from actors.troubles import Troubles
 from trading.candles import Hole, HoleReason
+from trading.config.model import Config, Notify
 from trading.errors import MantaError
 from trading.events import Event, EventKind
-from trading.markets import split_market
-from trading.notify.routing import outbox_rows
-from trading.storage import backtests, events, markets, outbox, quality, records
-from trading.storage.database import Connection
-from trading.venues.binance.history import BinanceHistory
+from trading.instances import Instance, resolve_instances
+from trading.nightly import DueDay
+from trading.notify.routing import tell
+from trading.storage import (
+    backtests,
+    cursors,
+    events,
+    host_orders,
+    markets,
+    outbox,
+    quality,
+    rebuilds,
+    records,
+    walkforwards,
+)  # fmt: skip
+from trading.storage.actor_health import ActorFound, forget_actors, note_actors
+from trading.storage.configs import record_book_configs
+from trading.storage.database import Connection, listen
+from trading.storage.host_orders import HostOrder
+from trading.storage.reloads import store_reload
+from trading.storage.retired import retired_markets
+from trading.venues.adapter import History
+from trading.venues.cluster_limits import ClusterLimits
+from trading.venues.resolve import resolve_markets
 
 __all__ = ["Supervisor", "SupervisorActor"]
 
-_HEALTH_S = 60.0
+_HEALTH_S = 15.0
 _HOLES_S = 300.0
+# What a brain knows of is worked off by then.
+_REBUILD_S = 5.0
 _PRUNE_S = 3600.0
 _ANSWER_S = 10.0
-_STRIKES = 3
+# Of the time an actor has to stop, what it is told: the answer must still arrive.
+_STOP_SHARE = 0.9
+_STRIKES = 12
+# How long an actor may take to finish what it has in hand before a reload.
+_REST_S = 10.0
+_RETRY_S = 0.2
+# A replay's nights are seconds apart.
+_NIGHTLY_S = {"venue": 60.0, "simulator": 1.0}
+_DOWNLOADS_S = {"venue": 10.0, "simulator": 1.0}
 _KEEP_EVENTS_MS = 7 * 86_400_000
+_KEEP_SENT_MS = 30 * 86_400_000
+_KEEP_DEAD_MS = 90 * 86_400_000
+
+Check = Callable[[Notify, DueDay], Awaitable[str]]
+"""Has the reference replay one day, as ``actors.nightly.CheckDay`` says, and tells those that are to know."""
 
 
 class SupervisorActor(Writer):
@@ -47,20 +94,43 @@ class SupervisorActor(Writer):
 
     role = "supervisor"
 
-    async def __init__(self, session: Session) -> None:
+    async def __init__(self, session: Session, check_day: Check) -> None:
+        """``check_day`` has the reference replay a day that is over."""
         super().__init__(session)
+        self._check_day = check_day
         self._actors: dict[str, Any] = {}
         self._strikes: dict[str, int] = {}
+        self._pids: dict[str, int] = {}
+        self._troubles: Troubles
+        self._gaps: GapMonitor
         self._started = False
+        self._down: asyncio.Task[list[dict[str, Any]]] | None = None
+        # Books that hold something which no configured instance has: they trade on until it is closed.
+        self._holding: set[str] = set()
         self.start()
 
     async def bootstrap(self) -> None:
         await self.acquire()
+        self._troubles = Troubles(self.session, self.read, self.commit)
+        self._gaps = GapMonitor(lambda: self.session, self.read, self.commit)
+        await self._look_into_books()
         if await self.read(_graph_exists):
             self._find()
+        self.spawn(self._obey())
         self.spawn(self._every(_HEALTH_S, self._check_health))
-        self.spawn(self._every(_HOLES_S, self._check_holes))
+        # A session that is hurt on purpose has no five minutes to wait.
+        self.spawn(self._every(_HOLES_S if self.session.crash_dir is None else 1.0, self._check_holes))
         self.spawn(self._every(_PRUNE_S, self._prune))
+        self.spawn(self._every(GAPS_S[self.session.origin], self._gaps.work))
+        if self.session.config.cross_check.enabled:
+            cross = CrossCheck(self.session, self.read, self.commit, self.venue_now_ms)
+            self.spawn(self._every(cross.every_s, cross.work))
+        if (settings := self.session.config.nightly).enabled:
+            nightly = Nightly(settings.at_ms, self.read, lambda day: self._check_day(self.session.config.notify, day))
+            self.spawn(self._every(_NIGHTLY_S[self.session.origin], nightly.work))
+        if self.session.config.downloads.enabled:
+            downloads = Downloads(self.session, self._history, self.venue_now_ms)
+            self.spawn(self._every(_DOWNLOADS_S[self.session.origin], downloads.work))
 
     async def handle(self, message: Any) -> None:
         raise TypeError(f"the supervisor takes no {type(message).__name__}")
@@ -71,50 +141,177 @@ class SupervisorActor(Writer):
         """
         await self._ready.wait()
         await self._resolve()
+        await self._look_into_books()
         self._create()
         names = await asyncio.gather(*(handle.ready.remote() for handle in self._actors.values()))
         if not self._started:
             self._started = True
             await self._tell(EventKind.START)
+        await self._check_health()
+        # Beside the start: it takes up to a second for each market with years of minutes.
+        self.spawn(self._once(self._check_holes))
         return list(names)
 
     async def report(self) -> list[dict[str, Any]]:
         """The health of every actor; one that does not answer says so."""
-        return await asyncio.gather(*(self._ask(name, handle) for name, handle in self._actors.items()))
+        return _each(await asyncio.gather(*(self._ask(name, handle) for name, handle in self._actors.items())))
 
-    async def take_down(self) -> list[dict[str, Any]]:
-        """Stop in the order of the data's flow, so that what is under way is finished; returns the last health of
-        each.
+    async def take_down(self, within_s: float) -> list[dict[str, Any]]:
+        """Stop all in the order of the data's flow, so that what is under way is finished as far as the time allows;
+        returns the last health of each. A second call waits for the first.
         """
-        await self._ready.wait()
-        last = await self.report()
-        told = False
-        for name, handle in list(self._actors.items()):
-            if name == "notifier":
-                await self._tell(EventKind.STOP)
-                told = True
-            with contextlib.suppress(RayError, asyncio.TimeoutError):
-                await asyncio.wait_for(handle.stop.remote(), _ANSWER_S)
-            ray.kill(handle, no_restart=True)
-        if not told:
-            await self._tell(EventKind.STOP)
+        if self._down is None:
+            self._down = asyncio.ensure_future(self._take_down(within_s))
+        return await asyncio.shield(self._down)
+
+    async def _take_down(self, within_s: float) -> list[dict[str, Any]]:
+        end = time.monotonic() + within_s
+        last: list[dict[str, Any]] = []
+        groups = stages(self._actors)
+        for place, names in enumerate(groups):
+            if place == len(groups) - 1:
+                await self._tell_stop(stage_seconds(end - time.monotonic(), 2))
+            seconds = stage_seconds(end - time.monotonic(), len(groups) - place)
+            last += _each(await asyncio.gather(*(self._end(name, seconds) for name in names)))
         self._actors.clear()
-        await self.stop()
         return last
 
+    async def _tell_stop(self, within_s: float) -> None:
+        try:
+            await asyncio.wait_for(self._tell(EventKind.STOP), within_s)
+        except TimeoutError:
+            self.log.warning("the end could not be told", within_s=round(within_s, 2))
+
+    async def _end(self, name: str, within_s: float) -> dict[str, Any]:
+        handle = self._actors[name]
+        try:
+            last: dict[str, Any] = await asyncio.wait_for(handle.stop.remote(within_s * _STOP_SHARE), within_s)
+        except (RayError, TimeoutError) as error:
+            self.log.warning("actor did not stop by itself", actor=name, error=type(error).__name__)
+            last = {"actor": name, "ready": False, "error": type(error).__name__}
+        ray.kill(handle, no_restart=True)
+        return last
+
+    async def _obey(self) -> None:
+        """Do what the host process asks for through the database, for ever."""
+        async with contextlib.aclosing(
+            listen(self.session.target, host_orders.CHANNEL, application_name=f"{self.name} orders")
+        ) as told:
+            async for _ in told:
+                for order in await self.read(lambda conn: host_orders.unanswered(conn, self.session.session_id)):
+                    answer = await self._do(order)
+                    await self.commit({}, lambda conn, n=order.id, a=answer: host_orders.answer_order(conn, n, a))
+
+    async def _do(self, order: HostOrder) -> dict[str, Any]:
+        if order.verb == "take_down":
+            return {"actors": await self.take_down(order.detail["within_s"])}
+        if order.verb == "reload":
+            return await self._reload(Config.model_validate(order.detail["config"]), order.detail)
+        raise ValueError(f"the host asks for {order.verb!r}, which no supervisor knows")
+
+    async def _reload(self, config: Config, detail: dict[str, Any]) -> dict[str, Any]:
+        """Go by ``config`` from now on, and have the actors of ``detail["roles"]`` do so; feeds and recorder go on.
+
+        Those actors are at rest when the new configuration is committed, so that each candle is handled under exactly
+        one of the two. Repeatable: a supervisor that dies on the way finds the order unanswered and starts over.
+        """
+        await self._ready.wait()
+        before = {item.instance_id: item.name for item in await self.read(self._load_instances)}
+        resting: dict[str, int | None] = {}
+        roles = {holding_role(self.session.config, role) for role in detail["roles"]}
+        for names in stages(name for name in self._actors if role_of(name) in roles):
+            resting |= zip(names, await asyncio.gather(*(self._rest(name) for name in names)), strict=True)
+        self.session = replace(self.session, config=config)
+        self._troubles = Troubles(self.session, self.read, self.commit)
+        await self.commit({}, lambda conn: self._enact(conn, detail["start_ms"]))
+        await self._look_into_books()
+        planned = {name for name, _, _ in self._plan()}
+        for name in resting:
+            ray.kill(self._actors[name], no_restart=name not in planned)
+        self._create()
+        recorder = self._actors[actor_name("recorder")]
+        await asyncio.gather(
+            self._reconfigure(recorder), *(self._ready_again(name, resting.get(name)) for name in planned)
+        )
+        await self.commit({}, forget_actors)
+        await self._check_health()
+        after = {item.instance_id: item.name for item in await self.read(self._load_instances)}
+        return {
+            "added": sorted(name for identity, name in after.items() if identity not in before),
+            "removed": sorted(name for identity, name in before.items() if identity not in after),
+            "kept": sorted(name for identity, name in after.items() if identity in before),
+        }
+
+    async def _look_into_books(self) -> None:
+        instances = await self.read(self._load_instances)
+        self._holding = {book for book, _ in await self.read(lambda conn: retired_markets(conn, instances))}
+
+    async def _rest(self, name: str) -> int | None:
+        """Have the actor finish what it has in hand and take no more; its process, None when it did not say."""
+        with contextlib.suppress(RayError, TimeoutError):
+            last = await asyncio.wait_for(self._actors[name].stop.remote(_REST_S * _STOP_SHARE), _REST_S)
+            return int(_each([last])[0]["pid"])
+        return None
+
+    async def _enact(self, conn: Connection, start_ms: int | None) -> None:
+        """In the transaction of a reload: the books and instances of the new configuration, and itself.
+
+        New instances decide from ``start_ms`` on; None, in lockstep, is where the brain has come to.
+        """
+        config = self.session.config
+        if start_ms is None:
+            start_ms = max((await cursors.read_cursors(conn, "brain:")).values(), default=self.session.start_ms)
+        for name, book in config.books.items():
+            await records.upsert_book(conn, name, book)
+        instances = resolve_instances(config, start_ms, await records.live_from(conn))
+        await records.upsert_instances(conn, instances)
+        await record_book_configs(conn, config, instances, start_ms)
+        await store_reload(conn, self.session.session_id, config)
+
+    async def _load_instances(self, conn: Connection) -> list[Instance]:
+        return await load_instances(conn, self.session)
+
+    async def _reconfigure(self, handle: Any) -> None:
+        while True:
+            try:
+                await handle.reconfigure.remote(self.session.config)
+            except RayError:
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
+
+    async def _ready_again(self, name: str, old_pid: int | None) -> None:
+        """Wait until the actor is rebuilt in another process than ``old_pid``; Ray starts it again by itself."""
+        while True:
+            with contextlib.suppress(RayError):
+                members = _each([await self._actors[name].health.remote()])
+                if all(member["ready"] and member["pid"] != old_pid for member in members):
+                    return
+            await asyncio.sleep(_RETRY_S)
+
+    def _history(self, venue: str) -> History:
+        return self.process.gateway(venue).history
+
     def facts(self) -> dict[str, Any]:
-        return {"actors": sorted(self._actors), "strikes": {k: v for k, v in self._strikes.items() if v}}
+        strikes = {name: count for name, count in self._strikes.items() if count}
+        troubles = self._troubles.open if self._ready.is_set() else []
+        return {"actors": sorted(self._actors), "strikes": strikes, "troubles": troubles}
 
     def _plan(self) -> list[tuple[str, Any, tuple[Any, ...]]]:
         """Every actor of the graph in the order of the data's flow: name, class, arguments."""
         session, config = self.session, self.session.config
-        plan: list[tuple[str, Any, tuple[Any, ...]]] = [
-            (actor_name("feed", market), Feed, (session, market)) for market in config.markets
-        ]
+        plan: list[tuple[str, Any, tuple[Any, ...]]] = []
+        for name, group in holders(config, "feed").items():
+            plan.append((name, Feeds, (session, name, group)) if len(group) > 1 else (name, Feed, (session, *group)))
         plan.append((actor_name("recorder"), Recorder, (session,)))
-        plan += [(actor_name("timeframe", market), Timeframe, (session, market)) for market in config.markets]
-        plan.append((actor_name("brain"), Brain, (session,)))
-        books = sorted({item.book for item in config.strategies})
+        together = holding_role(config, "timeframe") == "brain"
+        for name, group in () if together else holders(config, "timeframe").items():
+            packed = (name, Timeframes, (session, name, group))
+            plan.append(packed if len(group) > 1 else (name, Timeframe, (session, *group)))
+        for name, group in holders(config, "brain").items():
+            alone = (name, Brain, (session, name.partition(":")[2], group))
+            plan.append((name, Brains, (session, name, group)) if together else alone)
+        books = sorted({item.book for item in config.strategies} | self._holding & config.books.keys())
         plan += [(actor_name("execution", book), Execution, (session, book)) for book in books]
         plan.append((actor_name("notifier"), NotifierRunner, (session,)))
         return plan
@@ -135,23 +332,26 @@ class SupervisorActor(Writer):
 
     async def _resolve(self) -> None:
         config = self.session.config
-        async with BinanceHistory(config.venues.binance, origin=self.session.origin) as history:
-            known = [await history.market(split_market(name)[1]) for name in config.markets]
+        async with ClusterLimits(config, self.session.target) as limits:
+            known = (await resolve_markets(config, origin=self.session.origin, limits=limits)).markets
 
         async def write(conn: Connection) -> None:
             for market in known:
                 await markets.upsert_market(conn, market)
             for name, book in config.books.items():
                 await records.upsert_book(conn, name, book)
-            await records.upsert_instances(conn, await load_instances(conn, self.session))
-            await backtests.fail_interrupted(conn)
+            instances = await load_instances(conn, self.session)
+            await records.upsert_instances(conn, instances)
+            await record_book_configs(conn, config, instances, self.session.start_ms)
+            await backtests.JOBS.fail_interrupted(conn)
+            await walkforwards.JOBS.fail_interrupted(conn)
 
         await self.commit({}, write)
 
     async def _tell(self, kind: EventKind) -> None:
         event = Event(
             kind=kind,
-            event_time_ms=time.time_ns() // 1_000_000,
+            event_time_ms=await self.venue_now_ms(),
             stream="system",
             payload={
                 "session": self.session.session_id,
@@ -163,18 +363,20 @@ class SupervisorActor(Writer):
         )
 
         async def write(conn: Connection) -> None:
-            await events.append_events(conn, [event])
-            await outbox.enqueue(conn, outbox_rows(event, self.session.config.notify))
+            await tell(conn, [event, *self._gaps.beside(event)], self.session.config.notify)
 
         await self.commit({}, write)
 
     async def _every(self, seconds: float, work: Any) -> None:
         while True:
             await asyncio.sleep(seconds)
-            try:
-                await work()
-            except MantaError as error:
-                self.log.warning("check failed", check=work.__name__, error=str(error))
+            await self._once(work)
+
+    async def _once(self, work: Any) -> None:
+        try:
+            await work()
+        except MantaError as error:
+            self.log.warning("check failed", check=work.__name__, error=str(error))
 
     async def _ask(self, name: str, handle: Any) -> dict[str, Any]:
         try:
@@ -184,21 +386,32 @@ class SupervisorActor(Writer):
         return answer
 
     async def _check_health(self) -> None:
-        for name, handle in list(self._actors.items()):
-            answer = await self._ask(name, handle)
+        """Ask all at once, so that one that hangs makes no other wait; restart those that hang for long."""
+        asked = dict(self._actors)
+        answers = await asyncio.gather(*(self._ask(name, handle) for name, handle in asked.items()))
+        for (name, handle), answer in zip(asked.items(), answers, strict=True):
             before = self._strikes.get(name, 0)
             self._strikes[name] = before + 1 if "error" in answer else 0
             if before and not self._strikes[name]:
                 self.log.info("actor answers again", actor=name)
             elif not before and self._strikes[name]:
                 self.log.warning("actor does not answer", actor=name, error=answer["error"])
-            if self._strikes[name] >= _STRIKES:
+            if self._strikes[name] >= _STRIKES and name in self._actors:
                 self.log.error("actor restarted", actor=name)
                 self._strikes[name] = 0
                 ray.kill(handle, no_restart=False)
+                # A process that is stopped cannot follow Ray's request to end itself.
+                end_worker(self._pids.get(name, 0))
+        await self._troubles.look(_each(answers))
+        self._pids |= {each["actor"]: each["pid"] for each in _each(answers) if "pid" in each}
+        found = [_found(answer) for answer in _each(answers)]
+        if self._down is None:
+            await self.commit({}, lambda conn: note_actors(conn, self.session.session_id, found))
 
     async def _check_holes(self) -> None:
+        """Note minutes that nobody accounts for, and tell those at work of minutes that a command changed."""
         for market in self.session.config.markets:
+            self.boundary("after_read", 0)
 
             async def write(conn: Connection, market: str = market) -> None:
                 for from_ms, to_ms in await quality.unaccounted(conn, market):
@@ -207,10 +420,32 @@ class SupervisorActor(Writer):
                     await events.append_events(conn, [hole_event(hole)])
 
             await self.commit({}, write)
+            changed = await self.read(
+                lambda conn, market=market: rebuilds.pending_rebuilds(conn, market, older_than_s=_REBUILD_S)
+            )
+            if changed and (recorder := self._actors.get(actor_name("recorder"))) is not None:
+                with contextlib.suppress(RayError):
+                    await recorder.tell_rebuild.remote(market, min(from_ms for from_ms, _ in changed))
 
     async def _prune(self) -> None:
-        oldest_ms = time.time_ns() // 1_000_000 - _KEEP_EVENTS_MS
-        await self.commit({}, lambda conn: events.prune_events(conn, oldest_ms))
+        now_ms = time.time_ns() // 1_000_000
+
+        async def write(conn: Connection) -> None:
+            await outbox.prune_outbox(conn, now_ms - _KEEP_SENT_MS, now_ms - _KEEP_DEAD_MS)
+            await events.prune_events(conn, _KEEP_EVENTS_MS)
+
+        await self.commit({}, write)
+
+
+def _each(answers: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One answer an actor, also where several of them share a process and answer together."""
+    return [member for answer in answers for member in answer.get("members", [answer])]
+
+
+def _found(answer: dict[str, Any]) -> ActorFound:
+    if "error" in answer:
+        return ActorFound(answer["actor"], "not answering", None, answer["error"])
+    return ActorFound(answer["actor"], "ok" if answer["ready"] else "starting", answer["pid"], "")
 
 
 async def _graph_exists(conn: Connection) -> bool:

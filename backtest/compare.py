@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from decimal import localcontext
 from operator import attrgetter
 from typing import Any
 
 from backtest.reference import RunRecords
+from trading.accounts.books import MONEY
 from trading.accounts.decisions import Outcome
+from trading.accounts.records import Fill
 from trading.intervals import parse_interval
 
 __all__ = ["Comparison", "compare"]
@@ -17,9 +20,12 @@ _SUPPRESSED = {Outcome.LATE, Outcome.STALE, Outcome.RISK}
 _DECISION_FIELDS = (
     "outcome", "actions", "target", "confidence", "price", "position_before", "features", "candle_revision", "close_ms",
 )  # fmt: skip
-_SIGNAL_FIELDS = ("target", "confidence", "status", "warm_have", "warm_need", "price", "features", "candle_revision")
+_SIGNAL_FIELDS = (
+    "target", "confidence", "status", "warm_have", "warm_need", "price", "features", "candle_revision", "plan",
+)  # fmt: skip
 _FILL_FIELDS = (
     "time_ms", "side", "price", "quantity", "fee", "realized_pnl", "role", "trade_no", "reason", "slippage",
+    "stop_distance", "target_distance", "tag", "highest", "lowest",
 )  # fmt: skip
 _ORDER_FIELDS = ("action", "side", "quantity", "quote_amount", "status", "reason", "created_ms", "updated_ms", "leg")
 _POSITION_FIELDS = ("quantity", "entry_price", "entry_ms", "cash", "mark", "equity")
@@ -50,18 +56,23 @@ class Comparison:
             self.first_difference = {"time": time_ms, **{key: _shown(value) for key, value in difference.items()}}
 
 
-def compare(live: RunRecords, reference: RunRecords) -> Comparison:
+def compare(live: RunRecords, reference: RunRecords, found: Comparison | None = None) -> Comparison:
     """Compare features, signals, decisions, orders, fills, transfers, equity marks and final positions exactly.
 
+    What one order got at one time counts as one fill, in however many parts the venue told it; a part that is there
+    twice is a difference.
     Decisions that were suppressed live are counted as explained, never as equal. What follows from them is compared
-    like everything else: give the reference run ``live.suppressed()``, or it counts as different.
+    like everything else: give the reference run ``live.suppressed()``, or it counts as different. ``found`` is told of
+    each difference and returned; by default one that keeps the first.
     """
-    found = Comparison()
+    found = found or Comparison()
     explained = {item.decision_id for item in live.decisions if item.outcome in _SUPPRESSED}
     found.explained = len(explained)
     found.decisions = sum(1 for item in live.decisions if item.actions)
     found.holds = len(live.decisions) - found.decisions
-    found.fills, found.features, found.marks = len(live.fills), len(live.features), len(live.equity)
+    found.features, found.marks = len(live.features), len(live.equity)
+    live_fills, reference_fills = _executed(live.fills), _executed(reference.fills)
+    found.fills = len(live_fills)
 
     def by(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, Any]:
         return {key(item): item for item in items}
@@ -83,7 +94,7 @@ def compare(live: RunRecords, reference: RunRecords) -> Comparison:
         "close_ms",
     )
     _each(found, "order", live.orders, reference.orders, _ORDER_FIELDS, "created_ms")
-    _each(found, "fill", by(live.fills, _fill), by(reference.fills, _fill), _FILL_FIELDS, "time_ms")
+    _each(found, "fill", live_fills, reference_fills, _FILL_FIELDS, "time_ms")
     _each(found, "transfer", by(live.transfers, _transfer), by(reference.transfers, _transfer), ("amount",), "time_ms")
     _each(found, "equity", by(live.equity, _mark), by(reference.equity, _mark), _MARK_FIELDS, "time_ms")
     # A position row is as of its last candle: one that moved on since is no difference.
@@ -143,6 +154,29 @@ def _cause(kind: str, name: str) -> str:
     return "the books differ"
 
 
+def _executed(fills: Iterable[Fill]) -> dict[tuple[str, int, str], Fill]:
+    """What each order got at one time for one lot, added up exactly; the price of several parts is their mean."""
+    found: dict[tuple[str, int, str], Fill] = {}
+    with localcontext(MONEY):
+        for fill in fills:
+            key = fill.order_id, fill.time_ms, fill.lot
+            found[key] = _together(found[key], fill) if key in found else fill
+    return found
+
+
+def _together(one: Fill, other: Fill) -> Fill:
+    quantity = one.quantity + other.quantity
+    value = one.quantity * one.price + other.quantity * other.price
+    return replace(
+        one,
+        price=one.price if one.price == other.price else value / quantity,
+        quantity=quantity,
+        fee=one.fee + other.fee,
+        slippage=one.slippage + other.slippage,
+        realized_pnl=one.realized_pnl + other.realized_pnl,
+    )
+
+
 def _close_ms(item: Any) -> int:
     # What storage gives back of a feature does not say when its candle closed.
     return parse_interval(item.interval).close_of(item.open_time_ms)
@@ -150,10 +184,6 @@ def _close_ms(item: Any) -> int:
 
 def _decision(item: Any) -> str:
     return str(item.decision_id)
-
-
-def _fill(item: Any) -> str:
-    return str(item.fill_id)
 
 
 def _transfer(item: Any) -> str:

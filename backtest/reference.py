@@ -6,25 +6,38 @@ batch fold, and no actor, queue, database or clock is involved.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, localcontext
+from heapq import merge
 from operator import itemgetter
 
-from trading.accounts.books import SleeveSpec, divide_capital
+from trading.accounts.books import MONEY, SleeveSpec, divide_capital
 from trading.accounts.decisions import SUPPRESSED
 from trading.accounts.execution import ExecutionState
-from trading.accounts.records import Decision, EquityMark, Fill, Order, Position, Record, SleeveKey, Transfer
+from trading.accounts.paper_run import PaperRun
+from trading.accounts.records import (
+    Decision,
+    EquityMark,
+    Fill,
+    LotExtremes,
+    Order,
+    Position,
+    Record,
+    SleeveKey,
+    Transfer,
+)
 from trading.accounts.score import EquityCurve, Score, score
 from trading.accounts.trades import Trade, trades_from_fills
 from trading.brain import BrainState, FeatureValue
 from trading.candles import Candle, Hole
 from trading.config.model import Book, Costs, FeatureSpec
-from trading.events import Signal
+from trading.events import Signal, end_ms
 from trading.fold import fold
 from trading.instances import Instance
 from trading.intervals import HOUR_MS, parse_interval
 from trading.markets import Market
+from trading.natives import merge_natives
 
 __all__ = ["ReferenceResult", "RunRecords", "run_reference"]
 
@@ -43,6 +56,7 @@ class RunRecords:
     transfers: list[Transfer] = field(default_factory=list)
     equity: list[EquityMark] = field(default_factory=list)
     positions: list[Position] = field(default_factory=list)
+    extremes: list[LotExtremes] = field(default_factory=list)
 
     def take(self, records: Iterable[Record]) -> None:
         """Sort records into their lists; of an order the newest state counts."""
@@ -61,6 +75,8 @@ class RunRecords:
                 self.fills.append(record)
             case Transfer():
                 self.transfers.append(record)
+            case LotExtremes():
+                self.extremes.append(record)
 
     def suppressed(self) -> dict[str, tuple[str, str]]:
         """Decision id → outcome and reason of what would have acted but was late, stale or refused."""
@@ -71,7 +87,8 @@ class RunRecords:
 class ReferenceResult:
     """A finished run: its records, trades and scores, of all and of each sleeve, and how many minutes it traded over.
 
-    ``twin`` is the score of the same signals at other costs, if those were asked for.
+    ``equity`` is the curve of all sleeves together. ``twin`` is the score of the same signals at other costs, if those
+    were asked for. ``ruined_ms`` is the close at which the run stopped because no order could be paid any more.
     """
 
     records: RunRecords
@@ -79,43 +96,65 @@ class ReferenceResult:
     candles: int
     score: Score
     sleeves: dict[SleeveKey, Score]
+    equity: EquityCurve
     twin: Score | None = None
+    ruined_ms: int | None = None
 
 
 class _Account:
     """One book walked through the run: its state, what it wrote, and its equity curves.
 
-    Without ``every_mark`` only the equity marks at full hours and the last one are kept: enough for a chart.
+    Without ``every_mark`` only the equity marks at full hours and the last one are kept: enough for a chart. ``least``
+    is the equity below which it is ruined and does nothing more; None: it goes on whatever happens.
     """
 
-    def __init__(self, state: ExecutionState, sleeves: Sequence[SleeveSpec], market: str, every_mark: bool) -> None:
-        mine = [spec for spec in sleeves if spec.market == market]
+    def __init__(
+        self,
+        paper: PaperRun,
+        sleeves: Sequence[SleeveSpec],
+        markets: Sequence[str],
+        *,
+        every_mark: bool,
+        least: Decimal | None,
+    ) -> None:
+        mine = [spec for spec in sleeves if spec.market in markets]
         start_ms = min((spec.live_from_ms for spec in mine), default=0)
         self.records = RunRecords()
-        self.records.take(state.start())
+        self._paper, self._state = paper, paper.state
+        self.records.take(self._state.start())
         self.curve = EquityCurve(sum((spec.deposit for spec in mine), Decimal(0)), start_ms)
         self.curves = {spec.key: EquityCurve(spec.deposit, spec.live_from_ms) for spec in mine}
-        self._state = state
-        self._market = market
+        self._markets = markets
         self._every_mark = every_mark
-        self._last: EquityMark | None = None
+        self._least = least
+        self.ruined_ms: int | None = None
+        self._last: dict[str, EquityMark] = {}
+        # Of each market that was not marked yet, what its sleeves began with.
+        self._worth = {
+            name: sum((spec.deposit for spec in mine if spec.market == name), Decimal(0)) for name in markets
+        }
+        self._held = dict.fromkeys(markets, False)
+        self._marked_ms: int | None = None
 
     def candle(self, candle: Candle) -> None:
-        for record in self._state.handle(candle):
+        if self.ruined_ms is not None:
+            return
+        for record in self._paper.handle(candle):
             if isinstance(record, EquityMark):
                 self._mark(record)
             else:
                 self.records.take_one(record)
 
     def signal(self, signal: Signal) -> None:
-        self.records.take(self._state.handle(signal))
+        if self.ruined_ms is None:
+            self.records.take(self._paper.handle(signal))
 
     def finish(self) -> tuple[list[Trade], Score, dict[SleeveKey, Score]]:
         """The trades, their score, and that of each sleeve."""
         self._state.validate()
-        if self._last is not None:
-            self.records.equity.append(self._last)
-        self.records.positions = self._state.positions(self._market)
+        self._close_moment()
+        self.records.equity += self._last.values()
+        self.records.positions = [item for name in self._markets for item in self._state.positions(name)]
         trades = trades_from_fills(self.records.fills)
         whole = score(trades, self.curve)
         if len(self.curves) == 1:
@@ -127,21 +166,36 @@ class _Account:
         return trades, whole, parts
 
     def _mark(self, mark: EquityMark) -> None:
-        held = False
+        if self._marked_ms is not None and mark.time_ms > self._marked_ms:
+            self._close_moment()
+        self._marked_ms = mark.time_ms
+        held = bool(mark.position_value)
         if len(self.curves) > 1:
-            for key, equity, holds in self._state.equities(self._market):
+            for key, equity, holds in self._state.equities(mark.market):
                 self.curves[key].add(mark.time_ms, equity, holds)
                 held = held or holds
-        else:
-            held = bool(mark.position_value)
-        self.curve.add(mark.time_ms, mark.equity, held)
-        kept = self._every_mark or mark.time_ms % HOUR_MS == 0
-        self._last = None if kept else mark
-        if kept:
+        self._worth[mark.market], self._held[mark.market] = mark.equity, held
+        if len(self._markets) == 1:
+            self._close_moment()
+        if self._every_mark or mark.time_ms % HOUR_MS == 0:
+            self._last.pop(mark.market, None)
             self.records.equity.append(mark)
+        else:
+            self._last[mark.market] = mark
+
+    def _close_moment(self) -> None:
+        """All markets are marked that have a candle of this close: what they are worth together is one value."""
+        if self._marked_ms is None:
+            return
+        at_ms, self._marked_ms = self._marked_ms, None
+        with localcontext(MONEY):
+            worth = sum(self._worth.values(), Decimal(0))
+        self.curve.add(at_ms, worth, any(self._held.values()))
+        if self._least is not None and (worth <= 0 or worth < self._least):
+            self.ruined_ms = at_ms
 
 
-def run_reference(  # noqa: PLR0913 - one call says all that a run depends on
+def run_reference(  # noqa: C901, PLR0913 - one call says all that a run depends on, one loop drives it
     candles: Sequence[Candle],
     *,
     instances: Sequence[Instance],
@@ -151,31 +205,40 @@ def run_reference(  # noqa: PLR0913 - one call says all that a run depends on
     live_from_ms: int,
     features: Sequence[FeatureSpec] = (),
     holes: Sequence[Hole] = (),
+    natives: Sequence[Candle] = (),
     on_progress: Callable[[int], None] | None = None,
     suppressed: Mapping[str, tuple[str, str]] | None = None,
     twin_costs: Costs | None = None,
     every_mark: bool = True,
+    stop_when_ruined: bool = False,
 ) -> ReferenceResult:
-    """Run ``instances`` of one book over 1m ``candles`` of one market, in order of time.
+    """Run ``instances`` of one book over 1m ``candles`` of one market or several, those of each in order of time.
 
     Candles that close at or before ``live_from_ms`` only warm up: to equal a live run, begin with the candle that it
     began with, because a longer history may be warm where it was not. ``holes`` are the *missing* minutes; every other
-    minute without a candle counts as absent. ``on_progress`` is told the close time reached, now and then.
+    minute without a candle counts as absent. ``natives`` are the venue's own longer candles, which count where minutes
+    make no complete one. ``on_progress`` is told the close time reached, now and then.
     ``suppressed`` names decisions that a live run did not act on: they are not acted on here either, so that everything
-    after them can be compared. ``twin_costs`` trades the same signals a second time at these costs.
+    after them can be compared. ``twin_costs`` trades the same signals a second time at these costs. With
+    ``stop_when_ruined`` the run ends when all equity together is below the least order that any market takes.
     """
-    market = candles[0].market
-    brain = BrainState(instances, features, [market])
+    by_market = _by_market(candles)
+    names = list(by_market)
+    least = _least_order(markets, by_market) if stop_when_ruined else None
+    brain = BrainState(instances, features, names)
     sleeves = divide_capital(instances, book_id, book.capital)
     state = ExecutionState(book_id, book, sleeves, markets, suppressed=suppressed)
-    accounts = [_Account(state, sleeves, market, every_mark)]
+    accounts = [_Account(PaperRun(state, book.costs), sleeves, names, every_mark=every_mark, least=least)]
     if twin_costs is not None:
         twin_book = book.model_copy(update={"costs": twin_costs})
-        accounts.append(_Account(ExecutionState(book_id, twin_book, sleeves, markets), sleeves, market, False))
+        twin = ExecutionState(book_id, twin_book, sleeves, markets)
+        accounts.append(_Account(PaperRun(twin, twin_costs), sleeves, names, every_mark=False, least=least))
     records = accounts[0].records
-    tell = on_progress or (lambda _position_ms: None)
+    tell = on_progress or _tell_nobody
     seen = 0
-    for closed in _in_order(candles, _intervals(instances, features), holes):
+    for closed in _together(by_market, _intervals(instances, features), holes, natives):
+        if accounts[0].ruined_ms is not None:
+            break
         for item in brain.handle(closed):
             if isinstance(item, FeatureValue) and item.close_time_ms > live_from_ms:
                 records.features.append(item)
@@ -190,16 +253,59 @@ def run_reference(  # noqa: PLR0913 - one call says all that a run depends on
                 if seen % _TELL_EVERY == 0:
                     tell(item.close_time_ms)
     (trades, whole, parts), *twins = [account.finish() for account in accounts]
-    return ReferenceResult(records, trades, seen, whole, parts, twins[0][1] if twins else None)
+    account = accounts[0]
+    twin_score = twins[0][1] if twins else None
+    return ReferenceResult(records, trades, seen, whole, parts, account.curve, twin_score, account.ruined_ms)
+
+
+def _tell_nobody(_position_ms: int) -> None:
+    """Progress that nobody asked for."""
+
+
+def _least_order(markets: Sequence[Market], traded: Collection[str]) -> Decimal:
+    """The smallest value of an order that any of the ``traded`` markets takes."""
+    return min(market.min_notional for market in markets if market.key in traded)
+
+
+def _by_market(candles: Sequence[Candle]) -> dict[str, Sequence[Candle]]:
+    """The candles of each market, by its key in the order of their first."""
+    if candles[0].market == candles[-1].market and all(item.market == candles[0].market for item in candles):
+        return {candles[0].market: candles}
+    found: dict[str, list[Candle]] = {}
+    for candle in candles:
+        found.setdefault(candle.market, []).append(candle)
+    return dict(found)
+
+
+def _together(
+    by_market: Mapping[str, Sequence[Candle]],
+    intervals: Sequence[str],
+    holes: Sequence[Hole],
+    natives: Sequence[Candle],
+) -> Iterable[Candle | Hole]:
+    """The closed candles of all markets in order of time; those of one close in the order of the markets."""
+    streams = [
+        _in_order(
+            minutes,
+            intervals,
+            [hole for hole in holes if hole.market == name],
+            [item for item in natives if item.market == name],
+        )
+        for name, minutes in by_market.items()
+    ]
+    return streams[0] if len(streams) == 1 else merge(*streams, key=end_ms)
 
 
 def _intervals(instances: Sequence[Instance], features: Sequence[FeatureSpec]) -> list[str]:
     listed = [item.intervals for item in instances] + [item.intervals for item in features]
+    listed += [item.load().other_intervals for item in instances]
     names = {name for intervals in listed for name in intervals} - {"1m"}
     return sorted(names, key=lambda name: parse_interval(name).typical_ms)
 
 
-def _in_order(candles: Sequence[Candle], intervals: Sequence[str], holes: Sequence[Hole]) -> Iterable[Candle | Hole]:
+def _in_order(
+    candles: Sequence[Candle], intervals: Sequence[str], holes: Sequence[Hole], natives: Sequence[Candle]
+) -> Iterable[Candle | Hole]:
     """All candles by close time, then width: the order in which a live pipeline closes them.
 
     A derived candle comes before the first minute that closes later, also when its own last minutes are absent.
@@ -210,7 +316,7 @@ def _in_order(candles: Sequence[Candle], intervals: Sequence[str], holes: Sequen
         width = parse_interval(name).typical_ms
         told.extend(
             (candle.close_time_ms, width, candle)
-            for candle in fold(candles, name, holes)
+            for candle in merge_natives(fold(candles, name, holes), [item for item in natives if item.interval == name])
             if candle.close_time_ms <= last_ms
         )
     told.sort(key=itemgetter(0, 1))

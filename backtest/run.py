@@ -14,20 +14,39 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from backtest.checked import check_first
+from backtest.coarse import as_minutes, check_foldable
+from backtest.followed import failure_kept, progress_kept
+from backtest.metrics.measure import Run, measure
+from backtest.metrics.trades import Excursion
+from backtest.provenance import provenance_of, records_fingerprint
 from backtest.reference import ReferenceResult, run_reference
+from backtest.report.document import document_of
 from trading.candle_files import load_candles
 from trading.candles import Candle, Hole
-from trading.config.model import Book, Config, Costs, canonical_intervals
-from trading.errors import BadInput, DataHole, MantaError
+from trading.config.costs import Charges, Costs
+from trading.config.model import Book, Config, canonical_intervals
+from trading.config.rules import NO_ENTRIES, NO_EXITS, Entries, Exits
+from trading.errors import BadInput, DataHole
 from trading.instances import Instance, history_ms, resolve_instances
-from trading.intervals import MINUTE, MINUTE_MS
+from trading.intervals import MINUTE, MINUTE_MS, Interval, parse_interval
 from trading.markets import Market, split_market
-from trading.storage import backtests, candles, quality
+from trading.storage import backtests, candles, natives, quality
 from trading.storage import markets as stored_markets
 from trading.storage.database import Connection, Database
 from trading.strategies.registry import load_strategy
 
-__all__ = ["BacktestRequest", "Source", "book_of", "load_source", "resolve_symbol", "run_backtest", "run_stored"]
+__all__ = [
+    "BacktestRequest",
+    "Source",
+    "assumptions_of",
+    "book_of",
+    "load_source",
+    "resolve_symbol",
+    "run_backtest",
+    "run_stored",
+    "simulate",
+]
 
 _PROGRESS_EVERY_S = 0.5
 _UNKNOWN_MARKET = Market("", "", "spot", "", "USDT", 8, 8, Decimal("0.00000001"), Decimal("0.00000001"), Decimal(0))
@@ -35,6 +54,8 @@ _UNKNOWN_MARKET = Market("", "", "spot", "", "USDT", 8, 8, Decimal("0.00000001")
 
 class BacktestRequest(BaseModel):
     """What to run. Times are UTC epoch ms; without them everything there is. ``capital`` is in quote currency.
+    ``source`` is the text of a strategy that is not built in. More *missing* minutes than ``max_missing_percent`` of
+    all are refused.
 
     Making one raises BadInput for an unknown strategy, parameter or market name, ValidationError for anything else.
     """
@@ -52,6 +73,10 @@ class BacktestRequest(BaseModel):
     leverage: Decimal = Field(Decimal(1), ge=1, le=125)
     size: Decimal = Field(Decimal(1), gt=0, le=1)
     costs: Costs = Costs()
+    exits: Exits = NO_EXITS
+    entries: Entries = NO_ENTRIES
+    max_missing_percent: Decimal = Field(Decimal(1), ge=0, le=100)
+    source: str = Field("", repr=False)
 
     @field_validator("intervals")
     @classmethod
@@ -68,10 +93,15 @@ class BacktestRequest(BaseModel):
     @model_validator(mode="after")
     def _can_be_run(self) -> BacktestRequest:
         split_market(self.market)
-        load_strategy(self.strategy, self.params)
+        load_strategy(self.strategy, self.params, self.source)
         if self.profile == "spot" and self.leverage != 1:
             raise ValueError(f"leverage is {self.leverage}, which profile spot cannot use: give 1, or profile perp")
         return self
+
+    @property
+    def charges(self) -> Charges:
+        """What is charged on its market."""
+        return self.costs.of(split_market(self.market)[0])
 
     def config(self) -> Config:
         """The one-instance configuration that this request means."""
@@ -83,11 +113,14 @@ class BacktestRequest(BaseModel):
                     {
                         "name": "backtest",
                         "strategy": self.strategy,
+                        "source": self.source,
                         "params": self.params,
                         "intervals": self.intervals,
                         "profile": self.profile,
                         "leverage": self.leverage,
                         "size": self.size,
+                        "exits": self.exits,
+                        "entries": self.entries,
                     }
                 ],
             }
@@ -103,12 +136,18 @@ class BacktestRequest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """1m candles of one market in order, its missing minutes, and how the venue rounds orders."""
+    """1m candles of one market in order, its missing minutes, and how the venue rounds orders.
+
+    ``width`` is what the file holds: of longer candles each is two of the minutes, as ``backtest.coarse`` says.
+    ``natives`` are the venue's own longer candles.
+    """
 
     candles: list[Candle]
     holes: list[Hole]
     market: Market
     known_market: bool
+    width: Interval = MINUTE
+    natives: tuple[Candle, ...] = ()
 
 
 def book_of(run_id: UUID) -> str:
@@ -140,16 +179,13 @@ def _base_of(symbol: str) -> str:
 
 
 def load_file(path: Path, request: BacktestRequest) -> Source:
-    """1m candles from a file; a minute that it does not hold counts as absent."""
+    """The candles of a file; a minute, or a longer candle, that it does not hold counts as absent."""
     found = load_candles(path, request.market, end_ms=request.end_ms)
-    if found[0].interval != MINUTE.name:
-        raise BadInput(
-            f"{path.name} holds {found[0].interval} candles.",
-            field="file",
-            value=str(path),
-            fix="Give a file of 1m candles; every other interval is folded from them.",
-        )
-    return Source(found, [], _market_named(request.market), known_market=False)
+    width = parse_interval(found[0].interval)
+    if width != MINUTE:
+        check_foldable(request.intervals, width)
+        found = as_minutes(found)
+    return Source(found, [], _market_named(request.market), known_market=False, width=width)
 
 
 async def load_source(connection: Connection, request: BacktestRequest, file: Path | None) -> Source:
@@ -158,8 +194,9 @@ async def load_source(connection: Connection, request: BacktestRequest, file: Pa
     market = known.get(request.market)
     if file is not None:
         source = await asyncio.to_thread(load_file, file, request)
-        found, holes = source.candles, []
+        found, holes, own, width = source.candles, [], [], source.width
     else:
+        width = MINUTE
         if market is None:
             raise BadInput(
                 f"Market {request.market!r} has no candles here.",
@@ -171,6 +208,7 @@ async def load_source(connection: Connection, request: BacktestRequest, file: Pa
         found = await candles.read_candles(connection, request.market, "1m", from_ms=before, to_ms=request.end_ms)
         reach = (found[0].open_time_ms, found[-1].close_time_ms) if found else (0, 0)
         holes = await quality.holes_between(connection, request.market, *reach, reason="missing")
+        own = await natives.read_all_natives(connection, request.market, to_ms=reach[1])
     start_ms = request.start_ms or 0
     if not any(candle.close_time_ms > start_ms for candle in found[-1:]):
         raise DataHole(
@@ -181,16 +219,22 @@ async def load_source(connection: Connection, request: BacktestRequest, file: Pa
         )
     # A market row that an earlier file run made knows no more than that run did.
     known_market = market is not None and market != _market_named(request.market)
-    return Source(found, holes, market or _market_named(request.market), known_market)
+    return Source(found, holes, market or _market_named(request.market), known_market, width, tuple(own))
 
 
-def run_backtest(
-    request: BacktestRequest, source: Source, book: str, on_progress: Callable[[float], None] | None = None
-) -> tuple[ReferenceResult, dict[str, Any]]:
-    """Run it, and its twin at twice the costs; returns the records and the result as plain data."""
+def simulate(
+    request: BacktestRequest,
+    source: Source,
+    book: str,
+    on_progress: Callable[[float], None] | None = None,
+    *,
+    twin: bool = True,
+) -> ReferenceResult:
+    """Run the reference engine as ``request`` says, with its twin at twice the costs if that is wanted."""
     first, last = source.candles[0].open_time_ms, source.candles[-1].close_time_ms
     live_from_ms = max(first, request.start_ms if request.start_ms is not None else first)
     instance = request.instance(live_from_ms)
+    _check_missing(request, source, live_from_ms, last)
 
     def tell(position_ms: int) -> None:
         if on_progress is not None:
@@ -204,25 +248,53 @@ def run_backtest(
         markets=[source.market],
         live_from_ms=live_from_ms,
         holes=source.holes,
+        natives=source.natives,
         on_progress=tell,
-        twin_costs=_doubled(request.costs),
+        twin_costs=request.costs.doubled(split_market(request.market)[0]) if twin else None,
         every_mark=False,
+        stop_when_ruined=True,
     )
+    if not result.records.signals:
+        raise DataHole(
+            f"No candle of {', '.join(request.intervals)} closes in this range: there is nothing to decide on.",
+            field="intervals",
+            value=", ".join(request.intervals),
+            fix="Choose shorter intervals, or a longer range.",
+        )
+    return result
+
+
+def run_backtest(
+    request: BacktestRequest, source: Source, book: str, on_progress: Callable[[float], None] | None = None
+) -> tuple[ReferenceResult, dict[str, Any], list[Excursion | None]]:
+    """Run it, and its twin at twice the costs; returns the records, the result as plain data, and each trade's
+    excursion.
+    """
+    result = simulate(request, source, book, on_progress)
+    live_from_ms, last = result.equity.start_ms, source.candles[-1].close_time_ms
+    records = result.records
+    run = Run(result.equity, result.trades, records.fills, records.transfers, source.candles)
+    figures, reached = measure(run)
+    bars = result.candles if source.width == MINUTE else -(-result.candles // 2)
     summary = {
         **result.score.to_dict(),
         "capital": str(request.capital),
         "start": live_from_ms,
         "end": last,
-        "candles": result.candles,
-        "absent_minutes": (last - live_from_ms) // MINUTE_MS - result.candles - _missing(source.holes, live_from_ms),
+        "candles": bars,
+        "absent_minutes": (last - live_from_ms) // MINUTE_MS
+        - bars * (source.width.typical_ms // MINUTE_MS)
+        - _missing(source.holes, live_from_ms),
         "missing_minutes": _missing(source.holes, live_from_ms),
-        "decisions": sum(1 for item in result.records.decisions if item.actions),
-        "fills": len(result.records.fills),
+        "decisions": sum(1 for item in records.decisions if item.actions),
+        "fills": len(records.fills),
         "intervals": {key[2]: part.to_dict() for key, part in result.sleeves.items()},
         "pessimistic": result.twin.to_dict() if result.twin is not None else None,
-        "assumptions": _assumptions(request, source),
+        "metrics": figures,
+        "ruined_at": result.ruined_ms,
+        "assumptions": [*assumptions_of(request, source), *_ruin_words(result, source)],
     }
-    return result, summary
+    return result, summary, reached
 
 
 async def run_stored(
@@ -237,29 +309,19 @@ async def run_stored(
     A request that is plain data is checked here, so that a bad one is told in its row too.
     """
     book = book_of(run_id)
-    done = 0.0
-
-    def tell(share: float) -> None:
-        nonlocal done
-        done = share
-        if on_progress is not None:
-            on_progress(share)
-
-    async def keep_progress() -> None:
-        while True:
-            await database.run(lambda connection: backtests.set_progress(connection, run_id, done))
-            await asyncio.sleep(_PROGRESS_EVERY_S)
-
-    try:
+    async with failure_kept(database, backtests.JOBS, run_id):
         wanted = request if isinstance(request, BacktestRequest) else BacktestRequest.model_validate(request)
+        checked = await check_first(
+            database, run_id, wanted.strategy, wanted.params, wanted.source, wanted.intervals[0]
+        )
         source = await database.run(lambda connection: load_source(connection, wanted, file), deadline_s=300)
-        telling = asyncio.create_task(keep_progress())
-        try:
-            result, summary = await asyncio.to_thread(run_backtest, wanted, source, book, tell)
-        finally:
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
+        async with progress_kept(database, backtests.JOBS, run_id, _PROGRESS_EVERY_S, on_progress) as tell:
+            result, summary, reached = await asyncio.to_thread(run_backtest, wanted, source, book, tell)
         records = result.records
+        made_of = {**provenance_of(wanted, source, file), "result": records_fingerprint(records)}
+        report = document_of(wanted, source, result, summary, reached)
+        if checked is not None:
+            summary["strategy_check"] = checked
 
         async def store(connection: Connection) -> None:
             if not source.known_market:
@@ -277,26 +339,31 @@ async def run_stored(
                 equity=records.equity,
                 results=summary,
             )
+            await backtests.store_report(connection, run_id, made_of, report)
 
         await database.run(store, deadline_s=300)
-    except MantaError as error:
-        text = str(error)
-        await database.run(lambda connection: backtests.set_failed(connection, run_id, text))
-        raise
-    except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        await database.run(lambda connection: backtests.set_failed(connection, run_id, text))
-        raise
     return {"run_id": str(run_id), "book": book, **summary}
 
 
-def _assumptions(request: BacktestRequest, source: Source) -> list[str]:
-    costs, market = request.costs, source.market
+def assumptions_of(request: BacktestRequest, source: Source) -> list[str]:
+    costs, market = request.charges, source.market
     lines = [
         "Decides at a candle's close; fills at the open of the first present minute after it.",
         f"Taker fee {costs.taker_fee:.4%} of value, slippage {costs.slippage:.4%} of price, on every fill.",
+        f"Targets wait at their price: maker fee {costs.maker_fee:.4%}, no slippage. Stops come first where a minute "
+        "reached both; beyond a gap both fill at the open.",
         f"Every entry uses the whole equity times {request.leverage}; quantities are whole lots of {market.lot_size}.",
     ]
+    if costs.slippage_of_range:
+        lines.append(f"Slippage is higher by {costs.slippage_of_range:.2%} of the minute's high less its low.")
+    if costs.entry_share_of_volume is not None:
+        lines.append(
+            f"An entry gets at most {costs.entry_share_of_volume:.2%} of its minute's volume; exits fill whole."
+        )
+    if request.costs.order_latency_minutes:
+        lines.append(f"Orders reach the venue {request.costs.order_latency_minutes} minutes after the decision.")
+    if source.width != MINUTE:
+        lines.append(f"The file holds {source.width} candles: what happened within one is known at its end.")
     if not source.known_market:
         lines.append(
             f"The market's rules are not known here: lots of 1e-8, no least order value, money in {market.quote}."
@@ -310,15 +377,32 @@ def _assumptions(request: BacktestRequest, source: Source) -> list[str]:
     return lines
 
 
-def _doubled(costs: Costs) -> Costs:
-    return costs.model_copy(
-        update={name: getattr(costs, name) * 2 for name in ("taker_fee", "slippage", "funding_per_8h")}
-    )
-
-
 def _market_named(key: str) -> Market:
     venue, symbol = split_market(key)
     return replace(_UNKNOWN_MARKET, venue=venue, symbol=symbol, base=symbol)
+
+
+def _check_missing(request: BacktestRequest, source: Source, from_ms: int, to_ms: int) -> None:
+    """Raise DataHole when too many of the minutes are unknown: what they would have done is anybody's guess."""
+    missing, minutes = _missing(source.holes, from_ms), max(1, (to_ms - from_ms) // MINUTE_MS)
+    if missing * 100 > request.max_missing_percent * minutes:
+        raise DataHole(
+            f"{missing} of {minutes} minutes are missing ({missing / minutes:.1%}), more than"
+            f" {request.max_missing_percent} %.",
+            field="max_missing_percent",
+            value=str(request.max_missing_percent),
+            fix="`manta data repair` fetches them; or choose another range, or allow more with --max-missing.",
+        )
+
+
+def _ruin_words(result: ReferenceResult, source: Source) -> list[str]:
+    if result.ruined_ms is None:
+        return []
+    when = datetime.fromtimestamp(result.ruined_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return [
+        f"RUINED at {when}: equity {result.equity.last:.2f} is below the least order of {source.market.min_notional}"
+        f" {source.market.quote}; the run stopped there."
+    ]
 
 
 def _missing(holes: Sequence[Hole], from_ms: int) -> int:

@@ -1,20 +1,25 @@
-"""Backtests as Ray tasks: the API asks for one, any node with a free CPU runs it, the database says how far it is."""
+"""Backtests and walk-forwards as Ray tasks: the API asks for one, any node with a free CPU runs it, the database says
+how far it is.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
 import ray
 
+from backtest.honesty.stored import run_stored_walkforward
+from backtest.honesty.trials import in_processes
 from backtest.run import run_stored
 from trading.errors import MantaError
 from trading.storage.database import Database
 from trading.storage.settings import DatabaseTarget
 
-__all__ = ["launch"]
+__all__ = ["launch", "launch_walkforward"]
 
 _NICENESS = 10
 
@@ -24,17 +29,36 @@ def launch(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) -> Non
     _run.remote(target, run_id, request)
 
 
+def launch_walkforward(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) -> None:
+    """Start the queued walk-forward ``run_id`` and return at once. It uses one CPU however many it tries."""
+    _search.remote(target, run_id, request)
+
+
 @ray.remote(num_cpus=1, max_retries=0)
 def _run(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) -> None:
+    _work(target, f"manta backtest {run_id}", lambda database: run_stored(database, run_id, request))
+
+
+@ray.remote(num_cpus=1, max_retries=0)
+def _search(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) -> None:
+    # In this process alone: a search of an hour must leave the other CPUs to those who trade and ask.
+    _work(
+        target,
+        f"manta walkforward {run_id}",
+        lambda database: run_stored_walkforward(database, run_id, request, in_processes(1)),
+    )
+
+
+def _work(target: DatabaseTarget, name: str, work: Callable[[Database], Awaitable[object]]) -> None:
     # Live actors share the machine and must not wait for a backtest.
     os.nice(_NICENESS)
-    asyncio.run(_work(target, run_id, request))
 
+    async def connected() -> None:
+        async with Database(target, application_name=name) as database:
+            try:
+                await work(database)
+            except MantaError:
+                # Its row holds the reason; nobody waits for this task.
+                return
 
-async def _work(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) -> None:
-    async with Database(target, application_name=f"manta backtest {run_id}") as database:
-        try:
-            await run_stored(database, run_id, request)
-        except MantaError:
-            # Its row holds the reason; nobody waits for this task.
-            return
+    asyncio.run(connected())

@@ -19,7 +19,7 @@ from bench.render import document, section
 from manta.output import console, fail, guarded
 from trading.errors import BadInput, MantaError
 
-SUBJECTS = ("memory", "latency", "startup", "replay", "restart", "api", "backfill")
+SUBJECTS = ("memory", "latency", "startup", "replay", "restart", "api", "backfill", "data", "pressure", "markets")
 _PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)

@@ -11,6 +11,7 @@ from bench.processor import Usage
 from bench.samples import spread
 from bench.systems import measured_config, sample_options
 from manta.replay import Replay
+from trading.config.model import Nightly
 from trading.intervals import DAY_MS, MINUTE_MS
 from trading.venues.simulator.sample import SAMPLE_END_MS, SAMPLE_MARKET, SESSION_START_MS
 
@@ -28,7 +29,8 @@ async def measure(effort: Effort) -> Report:
     return Report(
         "replay",
         f"{days} days of the sample in lockstep with the default configuration: one market, three derived intervals, "
-        "two strategies with a position on each of them. A candle counts once its decisions and equity are committed.",
+        "two strategies with a position on each of them. A candle counts once its decisions and equity are committed. "
+        "The nightly comparison is off: its nights would be seconds apart.",
         [Figure("lockstep replay through the whole pipeline", median(rates), "candles/s", 1000, at_least=True)],
         [Table("Processor time by process, share of one core", ("process", "%"), runs[len(runs) // 2][1])],
         [spread(rates, "candles/s")],
@@ -36,7 +38,8 @@ async def measure(effort: Effort) -> Report:
 
 
 async def _once(end_ms: int) -> tuple[float, list[tuple[str, float]]]:
-    async with Replay(sample_options(measured_config(), speed=None, until_ms=end_ms)) as replay:
+    config = measured_config().model_copy(update={"nightly": Nightly(enabled=False)})
+    async with Replay(sample_options(config, speed=None, until_ms=end_ms)) as replay:
         first_ms, began = await _under_way(replay), time.monotonic()
         usage = Usage(replay.host.processes())
         await replay.run_to(end_ms)

@@ -98,9 +98,9 @@ async def _lease(connection: Connection) -> tuple[str, float]:
 
 
 def _last_ready(log: Path) -> float:
-    """Unix seconds at which the log last said ``ready``; 0 when it never did."""
+    """Unix seconds at which the brain last said ``ready``; 0 when it never did. Its timeframes log there, too."""
     for line in reversed(log.read_text(encoding="utf-8", errors="replace").splitlines()):
         told = json.loads(line) if line.startswith("{") else {}
-        if told.get("event") == "ready":
+        if (told.get("event"), told.get("logger")) == ("ready", "brain"):
             return datetime.fromisoformat(told["timestamp"]).timestamp()
     return 0.0

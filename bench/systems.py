@@ -48,13 +48,13 @@ def sample_options(config: Config, *, speed: float | None, serve: bool = False, 
     )
 
 
-async def caught_up(replay: Replay) -> None:
+async def caught_up(replay: Replay, *, patience_s: float = _PATIENCE_S) -> None:
     """Wait until every market's history is through the whole pipeline; MantaError when it does not get there."""
     start_ms = replay.host.session.start_ms // MINUTE_MS * MINUTE_MS
     wanted = [
         f"execution:{book}:{market}" for book in replay.host.config.books for market in replay.host.config.markets
     ]
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         positions = await replay.positions()
         if all(positions.get(name, 0) >= start_ms for name in wanted):

@@ -7,22 +7,24 @@ import os
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 from pydantic import ValidationError
 
 from backtest.run import BacktestRequest, book_of, resolve_symbol, run_stored
+from manta.options import parse_amount, parse_time
 from manta.progress import bar
 from manta.service import database_target
-from trading.config.loading import load_config
+from trading.config.loading import load_config, strategies_folder
 from trading.errors import BadInput
 from trading.storage import backtests
 from trading.storage.database import Database
 from trading.storage.migrate import migrate
-from trading.strategies.registry import load_strategy
+from trading.strategies.folder import own_names, own_source
+from trading.strategies.registry import STRATEGIES, load_strategy
 
-__all__ = ["BacktestArguments", "result_words", "run_command"]
+__all__ = ["BacktestArguments", "explained", "request_of", "result_words", "run_command"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,43 @@ class BacktestArguments:
     profile: str
     leverage: Decimal
     file: Path | None
+    max_missing: Decimal = Decimal(1)
+
+    @classmethod
+    def parse(  # noqa: PLR0913 - one for each option
+        cls,
+        *,
+        strategy: str,
+        market: str | None,
+        symbol: str | None,
+        intervals: str,
+        start: str | None,
+        end: str | None,
+        capital: str,
+        profile: str,
+        leverage: str,
+        file: Path | None,
+        max_missing: float | None = None,
+    ) -> Self:
+        """The arguments as a user writes them; BadInput names the one that cannot be read."""
+        return cls(
+            strategy=strategy,
+            market=market,
+            symbol=symbol,
+            intervals=tuple(text.strip() for text in intervals.split(",") if text.strip()),
+            start_ms=parse_time(start, "start") if start else None,
+            end_ms=parse_time(end, "end") if end else None,
+            capital=parse_amount(capital, "capital"),
+            profile=profile,
+            leverage=parse_amount(leverage, "leverage"),
+            file=file,
+            max_missing=Decimal(1) if max_missing is None else Decimal(str(max_missing)),
+        )
 
 
 def run_command(arguments: BacktestArguments, config_path: Path | None, *, quiet: bool) -> dict[str, Any]:
     """Check the request, run it, store it; raises MantaError, having stored at most the reason."""
-    request = _request(arguments, config_path)
+    request = request_of(arguments, config_path)
     return asyncio.run(_run(request, arguments.file, config_path, quiet=quiet))
 
 
@@ -73,8 +107,12 @@ def result_words(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _request(arguments: BacktestArguments, config_path: Path | None) -> BacktestRequest:
-    load_strategy(arguments.strategy)
+def request_of(arguments: BacktestArguments, config_path: Path | None) -> BacktestRequest:
+    """The checked request; BadInput names what is wrong."""
+    config = load_config(config_path, os.environ)
+    folder = strategies_folder(config_path, os.environ)
+    source = own_source(folder, arguments.strategy, STRATEGIES)
+    load_strategy(arguments.strategy, None, source, own_names(folder))
     market = arguments.market
     if market is not None and arguments.symbol is not None:
         raise BadInput(
@@ -84,7 +122,7 @@ def _request(arguments: BacktestArguments, config_path: Path | None) -> Backtest
             fix="Give one of them.",
         )
     if market is None:
-        configured = load_config(config_path, os.environ).markets
+        configured = config.markets
         market = resolve_symbol(configured, arguments.symbol) if arguments.symbol else None
         if market is None:
             if len(configured) != 1:
@@ -100,12 +138,14 @@ def _request(arguments: BacktestArguments, config_path: Path | None) -> Backtest
             capital=arguments.capital,
             profile=arguments.profile,
             leverage=arguments.leverage,
+            max_missing_percent=arguments.max_missing,
+            source=source,
         )
     except ValidationError as error:
-        raise _explained(error) from error
+        raise explained(error) from error
 
 
-def _explained(error: ValidationError) -> BadInput:
+def explained(error: ValidationError) -> BadInput:
     """The first mistake as a sentence. One about the request as a whole begins with the name of its field."""
     first = error.errors(include_url=False)[0]
     message = str(first["msg"]).removeprefix("Value error, ").rstrip(".")

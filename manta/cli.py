@@ -7,8 +7,6 @@ import os
 import signal
 import sys
 import traceback
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -16,7 +14,15 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from manta import backtest_commands
+from manta.check_commands import db_check, verify_data
+from manta.data_commands import app as data_app
+from manta.decision_commands import app as decisions_app
+from manta.gap_commands import app as gaps_app
+from manta.options import AsJson, ConfigPath, parse_seconds, parse_time
 from manta.output import Terminated, fail, finish, guarded
+from manta.strategy_commands import app as strategies_app
+from manta.walkforward_commands import app as walkforward_app
 from trading.errors import BadInput, MantaError
 
 __all__ = ["main"]
@@ -38,13 +44,16 @@ for name, part in (
     ("db", db_app),
     ("backtest", backtest_app),
     ("verify", verify_app),
+    ("data", data_app),
+    ("gaps", gaps_app),
+    ("decisions", decisions_app),
+    ("strategies", strategies_app),
+    ("walkforward", walkforward_app),
 ):
     app.add_typer(part, name=name)
-
-ConfigPath = Annotated[
-    Path | None, typer.Option("--config", "-c", help="The configuration; default: ./manta.yaml, else the built-in one.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON value on stdout.")]
+verify_app.command("data")(verify_data)
+backtest_commands.mount(backtest_app)
+db_app.command("check")(db_check)
 
 
 def main() -> None:
@@ -72,6 +81,7 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 @app.command()
 def demo(
+    venue: Annotated[str, typer.Option(help="Whose protocol: binance, binance_usdm, hyperliquid, pionex.")] = "binance",
     for_: Annotated[str | None, typer.Option("--for", help="Run this long, such as 60s or 2m, then report.")] = None,
     speed: Annotated[float, typer.Option(min=1, max=3600, help="Simulated seconds a second.")] = 600.0,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the dashboard; default 8000.")] = None,
@@ -82,7 +92,8 @@ def demo(
 
     def work() -> Any:
         seconds = parse_seconds(for_) if for_ else None
-        return asyncio.run(run_demo(DemoOptions(seconds=seconds, speed=speed, port=port, quiet=as_json)))
+        options = DemoOptions(venue=venue, seconds=seconds, speed=speed, port=port, quiet=as_json)
+        return asyncio.run(run_demo(options))
 
     result = guarded(work, as_json=as_json)
     if as_json or for_:
@@ -115,9 +126,18 @@ def down(config: ConfigPath = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def reload(config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """Apply changes of strategies, features, books and notifications to the running system, without touching feeds."""
+    from manta.service import reload_running, reload_words
+
+    result = guarded(lambda: reload_running(config), as_json=as_json)
+    finish(result, as_json=as_json, words=reload_words(result))
+
+
+@app.command()
 def status(config: ConfigPath = None, as_json: AsJson = False) -> None:
-    """Say what runs, and how well."""
-    from manta.service import describe, describe_words
+    """Say what runs and how well: what is warming, stale, behind, held or unanswered, and why."""
+    from manta.status import describe, describe_words
 
     result = guarded(lambda: describe(config), as_json=as_json)
     finish(result, as_json=as_json, words=describe_words(result))
@@ -181,7 +201,8 @@ def config_schema(as_json: AsJson = False) -> None:
 
 
 @sim_app.command("serve")
-def sim_serve(
+def sim_serve(  # noqa: PLR0913, PLR0917 - one parameter for each option
+    venue: Annotated[str, typer.Option(help="binance, binance_usdm, hyperliquid or pionex.")] = "binance",
     file: Annotated[list[str] | None, typer.Option(help="SYMBOL=PATH of 1m candles; default: the sample.")] = None,
     start: Annotated[str | None, typer.Option(help="Where the replay begins, such as 2025-07-16.")] = None,
     speed: Annotated[float, typer.Option(min=1, max=3600)] = 60.0,
@@ -191,11 +212,12 @@ def sim_serve(
     control_port: Annotated[int, typer.Option(min=0, max=65535)] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Replay candles as Binance spot would send them; prints one JSON line with its URLs when ready."""
+    """Replay candles as a venue would send them; prints one JSON line with its URLs when ready."""
     from trading.venues.simulator.command import ServeOptions, run
 
     def work() -> None:
         options = ServeOptions(
+            venue=venue,
             files=dict(_symbol_file(text) for text in file or []),
             start_ms=parse_time(start, "start") if start else None,
             speed=None if lockstep else speed,
@@ -239,7 +261,7 @@ def db_reset(
 
 @backtest_app.command("run")
 def backtest_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
-    strategy: Annotated[str, typer.Option(help="ma44 or ma125.")],
+    strategy: Annotated[str, typer.Option(help="A name that `manta strategies list` shows.")],
     intervals: Annotated[str, typer.Option(help="One or more, such as 37m,148m.")] = "37m",
     market: Annotated[str | None, typer.Option(help="Such as binance:BTCUSDT.")] = None,
     symbol: Annotated[str | None, typer.Option(help="A base such as BTC, if one configured market has it.")] = None,
@@ -249,6 +271,7 @@ def backtest_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
     profile: Annotated[str, typer.Option(help="perp (long and short) or spot (long only).")] = "perp",
     leverage: Annotated[str, typer.Option()] = "1",
     file: Annotated[Path | None, typer.Option(help="Candles from a csv, csv.gz or parquet file.")] = None,
+    max_missing: Annotated[float, typer.Option(min=0, max=100, help="Percent of minutes that may be missing.")] = 1.0,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -256,17 +279,18 @@ def backtest_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
     from manta.backtests import BacktestArguments, result_words, run_command
 
     def work() -> Any:
-        arguments = BacktestArguments(
+        arguments = BacktestArguments.parse(
             strategy=strategy,
             market=market,
             symbol=symbol,
-            intervals=tuple(text.strip() for text in intervals.split(",") if text.strip()),
-            start_ms=parse_time(start, "start") if start else None,
-            end_ms=parse_time(end, "end") if end else None,
-            capital=_decimal(capital, "capital"),
+            intervals=intervals,
+            start=start,
+            end=end,
+            capital=capital,
             profile=profile,
-            leverage=_decimal(leverage, "leverage"),
+            leverage=leverage,
             file=file,
+            max_missing=max_missing,
         )
         return run_command(arguments, config, quiet=as_json)
 
@@ -275,22 +299,36 @@ def backtest_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
 
 @verify_app.command("parity")
-def verify_parity(
-    file: Annotated[Path, typer.Option(help="1m candles: csv, csv.gz or parquet.")],
+def verify_parity(  # noqa: PLR0913, PLR0917 - one parameter for each option
+    context: typer.Context,
+    file: Annotated[Path | None, typer.Option(help="1m candles to replay: csv, csv.gz or parquet.")] = None,
+    day: Annotated[str | None, typer.Option(help="Instead: a past UTC day of the live books, like 2026-11-25.")] = None,
+    book: Annotated[str | None, typer.Option(help="With --day: only this book; default: all.")] = None,
+    venue: Annotated[
+        str | None, typer.Option(help="Replay in this venue's protocol, by default the candles that come with Manta.")
+    ] = None,
     strategy: Annotated[str, typer.Option()] = "ma44",
     interval: Annotated[str, typer.Option()] = "37m",
     days: Annotated[float | None, typer.Option(min=0.01, help="Replay this many days; default: all.")] = None,
     start: Annotated[str | None, typer.Option(help="Where the replay begins; default: after the warm-up.")] = None,
     profile: Annotated[str, typer.Option(help="perp or spot.")] = "perp",
     lead: Annotated[int, typer.Option(min=1, max=100_000, help="Candles the replay may run ahead.")] = 500,
+    config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replay a file through the whole live pipeline and compare it with the reference backtest, exactly."""
+    """Compare with the reference backtest, exactly: a file replayed through the whole live pipeline, or a day lived."""
+    from manta.nightly import day_words, verify_day
     from manta.parity import ParityOptions, parity_words, run_parity
+    from trading.venues.simulator.sample import SAMPLE_FILE
 
     def work() -> Any:
+        source = SAMPLE_FILE if file is None and venue is not None else file
+        _require_one_parity(context, source, day)
+        if day is not None:
+            return verify_day(day, book, config)
         options = ParityOptions(
-            file=file,
+            file=source or Path(),
+            venue=venue or "binance",
             strategy=strategy,
             interval=interval,
             days=days,
@@ -302,51 +340,59 @@ def verify_parity(
         return asyncio.run(run_parity(options))
 
     result = guarded(work, as_json=as_json)
-    finish(result, as_json=as_json, words=parity_words(result))
-    if result["mismatches"]:
+    finish(result, as_json=as_json, words=None if as_json else day_words(result) if day else parity_words(result))
+    if result["unexplained"] if day else result["mismatches"]:
         raise SystemExit(1)
 
 
-def parse_seconds(text: str) -> float:
-    """Seconds of ``90``, ``90s``, ``2m`` or ``1h``; BadInput otherwise."""
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = (text[:-1], units[text[-1]]) if text and text[-1] in units else (text, 1)
-    try:
-        seconds = float(number) * unit
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 86_400:
-        raise BadInput(f"--for {text!r} is no duration.", field="for", value=text, fix="Write it like 60s, 2m or 1h.")
-    return seconds
-
-
-def parse_time(text: str, field: str) -> int:
-    """UTC epoch milliseconds of an ISO date or time, of epoch ms, or of days before now (-10d); BadInput otherwise."""
-    if text.startswith("-") and text.endswith("d") and text[1:-1].isdigit():
-        return int((datetime.now(UTC) - timedelta(days=int(text[1:-1]))).timestamp() * 1000)
-    if text.isdigit() and len(text) >= 12:
-        return int(text)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
+def _require_one_parity(context: typer.Context, file: Path | None, day: str | None) -> None:
+    """BadInput unless exactly one of --file and --day is given, and only options that belong to it."""
+    if (file is None) == (day is None):
         raise BadInput(
-            f"{field} {text!r} is no time.",
-            field=field,
-            value=text,
-            fix="Write it like 2025-07-16 or 2025-07-16T12:00.",
-        ) from error
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return int(moment.timestamp() * 1000)
+            "Give --file or --venue to replay candles, or --day to check a day that was lived: one of them.",
+            field="day" if file else "file",
+            fix="manta verify parity --day 2026-11-25",
+        )
+    others = ("book", "config") if file else ("venue", "strategy", "interval", "days", "start", "profile", "lead")
+    for name in others:
+        # By name: the command line's own class of sources is not part of typer.
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE":
+            raise BadInput(
+                f"--{name} has no meaning with {'--file' if file else '--day'}.",
+                field=name,
+                fix=f"Leave it out, or give {'--day' if file else '--file'} instead.",
+            )
 
 
-def _decimal(text: str, field: str) -> Decimal:
-    try:
-        value = Decimal(text)
-    except ArithmeticError:
-        value = Decimal(0)
-    if not value.is_finite() or value <= 0:
-        raise BadInput(f"{field} {text!r} is not above zero.", field=field, value=text, fix="Give a number like 10000.")
-    return value
+@verify_app.command("crash")
+def verify_crash(
+    cells: Annotated[int | None, typer.Option(min=1, help="Run this many, chosen by the seed; default: all.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A dozen cells, about a minute.")] = False,
+    soak: Annotated[str | None, typer.Option(help="Random faults for this long, such as 30m, instead.")] = None,
+    seed: Annotated[int, typer.Option(help="Chooses cells, moments and the scripted candles.")] = 1,
+    file: Annotated[Path | None, typer.Option(help="Real 1m candles of BTCUSDT; default: the sample.")] = None,
+    write: Annotated[Path | None, typer.Option(help="Write the table to this Markdown file, too.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Kill every part at every boundary, and prove that nothing is missing and nothing doubled."""
+    from manta.crash.command import CrashArguments, crash_words, run_crash
+
+    def work() -> Any:
+        arguments = CrashArguments(
+            cells=cells,
+            quick=quick,
+            soak_s=parse_seconds(soak, "soak") if soak else None,
+            seed=seed,
+            file=file,
+            write=write,
+            quiet=as_json,
+        )
+        return run_crash(arguments)
+
+    result = guarded(work, as_json=as_json)
+    finish(result, as_json=as_json, words=crash_words(result))
+    if result["failed"]:
+        raise SystemExit(1)
 
 
 def _symbol_file(text: str) -> tuple[str, Path]:

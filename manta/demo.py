@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import time
@@ -20,15 +21,18 @@ from trading.config.loading import default_config
 from trading.config.model import Config
 from trading.storage import quality
 from trading.storage.database import Connection
-from trading.venues.simulator.sample import SAMPLE_FILE, SAMPLE_MARKET, SAMPLE_SYMBOL, SESSION_START_MS
+from trading.venues.simulator.sample import SAMPLE_FILE, SAMPLE_MARKET, SESSION_START_MS, sample_currency, sample_symbol
 
 __all__ = ["DemoOptions", "run_demo"]
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """``seconds`` None runs until Ctrl-C; ``port`` None takes the configured one, or a free one when headless."""
+    """``venue`` is whose protocol the candles are replayed in. ``seconds`` None runs until Ctrl-C; ``port`` None takes
+    the configured one, or a free one when headless.
+    """
 
+    venue: str = "binance"
     seconds: float | None = None
     speed: float = 600.0
     port: int | None = None
@@ -55,7 +59,8 @@ async def _run(options: DemoOptions, config: Config, stopping: asyncio.Event) ->
     say = (lambda _text: None) if options.quiet else (lambda text: console.print(f"[dim]{text} …[/]"))
     replay_options = ReplayOptions(
         config=config,
-        symbol=SAMPLE_SYMBOL,
+        venue=options.venue,
+        symbol=sample_symbol(options.venue),
         file=SAMPLE_FILE,
         start_ms=SESSION_START_MS,
         speed=options.speed,
@@ -68,7 +73,8 @@ async def _run(options: DemoOptions, config: Config, stopping: asyncio.Event) ->
         url = f"http://{config.serve.host}:{config.serve.port}/dashboard"
         if not options.quiet:
             console.print(
-                f"\nReal BTC candles of July 2025 at ×{options.speed:g}. Watch: [bold]{url}[/]  (Ctrl-C ends)\n"
+                f"\nReal BTC candles of July 2025 at ×{options.speed:g}, told as {replay.market}. "
+                f"Watch: [bold]{url}[/]  (Ctrl-C ends)\n"
             )
         watching = asyncio.ensure_future(replay.host.watch())
         with contextlib.suppress(TimeoutError):
@@ -78,11 +84,12 @@ async def _run(options: DemoOptions, config: Config, stopping: asyncio.Event) ->
         end_ms = await replay.settle()
         memory = pss_mb(replay.host.processes())
         start_ms = replay.host.session.start_ms
-        candles = [c for c in load_candles(SAMPLE_FILE, SAMPLE_MARKET) if c.close_time_ms <= end_ms]
+        candles = [c for c in load_candles(SAMPLE_FILE, replay.market) if c.close_time_ms <= end_ms]
         compared = await compare_session(replay, candles, start_ms, end_ms)
-        facts = await replay.query(lambda conn: _facts(conn, start_ms))
+        facts = await replay.query(lambda conn: _facts(conn, replay.market, start_ms))
         health = await replay.stop_host()
     return {
+        "market": replay.market,
         "candles": facts["candles"],
         "decisions": compared["decisions"],
         "holds": compared["holds"],
@@ -108,8 +115,8 @@ def latency(health: list[dict[str, Any]]) -> dict[str, float | None]:
     return {"p50": round(cuts[49], 2), "p99": round(cuts[98], 2)}
 
 
-async def _facts(conn: Connection, start_ms: int) -> dict[str, int]:
-    holes = await quality.open_holes(conn, SAMPLE_MARKET)
+async def _facts(conn: Connection, market: str, start_ms: int) -> dict[str, int]:
+    holes = await quality.open_holes(conn, market)
     return {
         "candles": await conn.fetchval(
             "select count(*) from candles where interval = '1m' and close_time > at_ms($1)", start_ms
@@ -121,7 +128,11 @@ async def _facts(conn: Connection, start_ms: int) -> dict[str, int]:
 
 
 def _config(options: DemoOptions) -> Config:
-    data = default_config().model_dump()
+    market = f"{options.venue}:{sample_symbol(options.venue)}"
+    # The configuration names its market in several places.
+    data = json.loads(default_config().model_dump_json().replace(SAMPLE_MARKET, market))
+    for book in data["books"].values():
+        book["currency"] = sample_currency(market)
     port = options.port
     if port is None and options.seconds is not None:
         port = free_port()

@@ -12,6 +12,7 @@ import logging
 import os
 import pickle
 import sys
+import threading
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,10 @@ from trading.errors import ConfigError, MantaError
 __all__ = ["Order", "main"]
 
 _BUILD_S = 120.0
-_STOP_S = 60.0
+# On two cores a start makes about one actor a second.
+_BUILD_MARKET_S = 4.0
+_REPORT_S = 60.0
+_STOP_S = 4.0
 _PROBE_S = 5.0
 
 
@@ -133,21 +137,19 @@ def _no_cluster(address: str) -> ConfigError:
 def _deploy(order: Order) -> dict[str, Any]:
     ray = _connect(order)
     from actors.supervisor import Supervisor
+    from backtest.nights import launch_check
 
+    session = order.session
     if order.stale is not None:
         _end_actors(ray, order.stale)
     supervisor = Supervisor.options(
         name="supervisor", namespace=order.session.namespace, get_if_exists=True, **ACTOR_OPTIONS
-    ).remote(order.session)
+    ).remote(session, partial(launch_check, session.target))
     built = supervisor.build.remote()
     if order.serve:
-        from backtest.tasks import launch
-        from serve.deployment import deploy
-
-        session = order.session
-        deploy(session.config, session.target, session.secrets_path, partial(launch, session.target))
+        _deploy_serve(session)
     try:
-        return {"actors": ray.get(built, timeout=_BUILD_S)}
+        return {"actors": ray.get(built, timeout=_BUILD_S + _BUILD_MARKET_S * len(order.session.config.markets))}
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
         if isinstance(cause, MantaError):
@@ -155,38 +157,56 @@ def _deploy(order: Order) -> dict[str, Any]:
         raise
 
 
+def _serve(order: Order) -> dict[str, Any]:
+    """Replace the replicas by some that go by the session's configuration."""
+    _connect(order)
+    _deploy_serve(order.session)
+    return {}
+
+
+def _deploy_serve(session: Session) -> None:
+    from backtest.tasks import launch, launch_walkforward
+    from serve.deployment import deploy
+
+    launches = (partial(start, session.target) for start in (launch, launch_walkforward))
+    deploy(session.config, session.target, session.secrets_path, *launches)
+
+
 def _report(order: Order) -> dict[str, Any]:
     ray = _connect(order)
     supervisor = ray.get_actor("supervisor", namespace=order.session.namespace)
-    return {"actors": ray.get(supervisor.report.remote(), timeout=_STOP_S)}
+    return {"actors": ray.get(supervisor.report.remote(), timeout=_REPORT_S)}
 
 
 def _remove(order: Order) -> dict[str, Any]:
+    """Leave nothing of ours on a cluster that is not ours. The host has asked the supervisor to stop the actors; this
+    waits for that, at most as long, and ends what is left.
+    """
     ray = _connect(order)
+    serving = threading.Thread(target=_remove_serve, args=(order,))
+    serving.start()
+    try:
+        supervisor = ray.get_actor("supervisor", namespace=order.session.namespace)
+        ray.get(supervisor.take_down.remote(_STOP_S), timeout=_STOP_S)
+    except (ValueError, ray.exceptions.RayError):
+        pass  # It was never made, or does not answer: then it is ended as it is.
+    finally:
+        _end_actors(ray, order.session.namespace)
+        serving.join()
+    return {"actors": []}
+
+
+def _remove_serve(order: Order) -> None:
     if order.serve:
         from serve.deployment import remove
 
         remove()
-    last: list[dict[str, Any]] = []
-    try:
-        supervisor = ray.get_actor("supervisor", namespace=order.session.namespace)
-        last = ray.get(supervisor.take_down.remote(), timeout=_STOP_S)
-    except ValueError:
-        pass  # It was never made.
-    except ray.exceptions.RayError as error:
-        raise MantaError(f"The supervisor did not take the actors down: {type(error).__name__}.") from error
-    finally:
-        _end_actors(ray, order.session.namespace)
-    return {"actors": last}
 
 
 def _clear(order: Order) -> dict[str, Any]:
     """After a deployment that failed: there is nothing to flush."""
     ray = _connect(order)
-    if order.serve:
-        from serve.deployment import remove
-
-        remove()
+    _remove_serve(order)
     _end_actors(ray, order.session.namespace)
     return {"actors": []}
 
@@ -198,7 +218,7 @@ def _end_actors(ray: Any, namespace: str) -> None:
                 ray.kill(ray.get_actor(item["name"], namespace=namespace), no_restart=True)
 
 
-_VERBS = {"deploy": _deploy, "report": _report, "remove": _remove, "clear": _clear}
+_VERBS = {"deploy": _deploy, "serve": _serve, "report": _report, "remove": _remove, "clear": _clear}
 
 if __name__ == "__main__":
     main()

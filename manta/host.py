@@ -8,56 +8,72 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import json
 import os
-import pickle
-import secrets
-import shutil
-import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 import psutil
 import structlog
 
-from actors.cluster import head_command, ray_environment
-from actors.session import CrashPoint, Session
+from actors.cluster import ray_environment
+from actors.session import Session, SlowPoint
+from manta.deadline import Deadline
+from manta.driver import drive
 from manta.graph import Order
-from manta.output import error_from
-from manta.processes import MARK, die_with_parent, end_all, free_port, marked, new_session_id, wait_gone
+from manta.preflight import require_answer, require_free, with_api_token
+from manta.processes import MARK, free_port, marked, new_session_id
+from manta.ray_head import RayHead
+from manta.reload import plan_reload
+from manta.run_file import note_end, note_run, stale_run
+from manta.venue_time import ask_venue_time
+from trading.clock import TimeSample, steady_ns
 from trading.config.model import Config
-from trading.config.secrets import write_secrets
-from trading.errors import ConfigError, Halt, MantaError, OutcomeUnknown, StorageRetryable, VenueRetryable
+from trading.config.secrets import SECRET_NAMES, write_secrets
+from trading.errors import ConfigError, Halt, MantaError, OutcomeUnknown, StorageRetryable
+from trading.instances import resolve_instances
+from trading.storage.aliases import store_aliases
 from trading.storage.database import Database
+from trading.storage.host_orders import ask, read_answer
 from trading.storage.leases import Lease
 from trading.storage.migrate import migrate
 from trading.storage.postgres import BundledPostgres
-from trading.storage.settings import DatabaseTarget, server_from_environment, write_secret
+from trading.storage.settings import DatabaseTarget, server_from_environment
+from trading.venues.cluster_limits import ClusterLimits
+from trading.venues.paper.faults import BrokerFault
+from trading.venues.resolve import resolve_markets, with_aliases
 
-__all__ = ["Host", "HostOptions", "read_run_file"]
+__all__ = ["Host", "HostOptions"]
 
-RUN_FILE = "run.json"
-_RAY_DIR = "ray_dir"
 _ANSWER_S = 5.0
 _STRIKES = 3
-_RAY_START_S = 60.0
-_DRIVER_S = 240.0
+_DRIVER_S = 600.0
 _LEASE_CHECK_S = 5.0
-_GRACE_S = 8.0
+# The ten seconds of an orderly end: when each step, counted from the signal, is cut off.
+_FLUSH_BY_S = 5.0
+_RAY_BY_S = 7.0
+_DATABASE_BY_S = 7.5
+_POSTGRES_BY_S = 9.5
+_LEAST_S = 0.5
+# A reload may have the past of a new interval to fold.
+_RELOAD_S = 180.0
+_REMOVE_BY_S = 30.0
+# Of the time for flushing, what the supervisor is told: its answer must still arrive.
+_ORDER_SHARE = 0.85
+_ORDER_POLL_S = 0.03
 
 log = structlog.get_logger("host")
 
 
 @dataclass(frozen=True, slots=True)
 class HostOptions:
-    """How to run. ``start_ms`` None asks the venue; ``progress`` is told each step in words."""
+    """How to run. ``start_ms`` None asks the venue; ``progress`` is told each step in words.
+
+    ``crash_dir`` is the folder with the points at which a simulator session is to be hurt.
+    """
 
     config: Config
     data_dir: Path
@@ -65,8 +81,11 @@ class HostOptions:
     time_rate: float = 1.0
     start_ms: int | None = None
     serve: bool = True
-    crash_points: tuple[CrashPoint, ...] = ()
+    crash_dir: Path | None = None
+    slow_points: tuple[SlowPoint, ...] = ()
+    broker_faults: tuple[BrokerFault, ...] = ()
     progress: Callable[[str], None] = field(default=lambda _text: None)
+    warn: Callable[[str], None] = field(default=lambda _text: None)
 
 
 class Host:
@@ -84,14 +103,17 @@ class Host:
         self.target: DatabaseTarget
         self.session: Session
         self.started_at = time.time()
+        self._started_ns = steady_ns()
         self._watch: asyncio.Task[None] | None = None
         self._lock: IO[str] | None = None
         self._lease: Lease | None = None
         self._database: Database | None = None
-        self._ray: subprocess.Popen[bytes] | None = None
-        self._ray_dir: Path | None = None
+        # None when a cluster is attached to that runs already.
+        self._ray = None if self.config.ray.address else RayHead(self.data_dir, self.session_id)
         self._deployed = False
         self._stale: str | None = None
+        self._aliases: dict[str, str] = {}
+        self._warnings: tuple[str, ...] = ()
         self.address = self.config.ray.address or ""
 
     async def start(self) -> None:
@@ -101,9 +123,9 @@ class Host:
             self._take_data_dir()
             self._check_ports()
             say = self.options.progress
-            if not self.config.ray.address:
+            if self._ray is not None:
                 say("starting Ray")
-                ray_ready = asyncio.create_task(self._start_ray())
+                ray_ready = asyncio.create_task(self._start_ray(self._ray))
             say("starting Postgres")
             await self._start_postgres()
             if ray_ready is not None:
@@ -111,12 +133,12 @@ class Host:
             self.session = await self._make_session()
             say("starting the actors")
             await self._deploy()
-            self._write_run_file()
-        except BaseException:
+            self._note_run()
+        except BaseException as error:
             if ray_ready is not None:
                 ray_ready.cancel()
                 await asyncio.gather(ray_ready, return_exceptions=True)
-            await self.stop()
+            await self.stop("told to" if isinstance(error, asyncio.CancelledError) else f"it did not start: {error}")
             raise
 
     async def watch(self) -> None:
@@ -138,16 +160,16 @@ class Host:
         if self._lease is None or self._database is None:
             return
         try:
-            async with self._database.transaction(timeout_s=1) as connection:
+            async with asyncio.timeout(_ANSWER_S), self._database.transaction(timeout_s=1) as connection:
                 await self._lease.check(connection)
-        except (StorageRetryable, OutcomeUnknown):
+        except (StorageRetryable, OutcomeUnknown, TimeoutError):
             return
 
     async def _ray_lives(self) -> bool:
         if self._ray is not None:
-            return self._ray.poll() is None
+            return self._ray.lives
         try:
-            await asyncio.to_thread(_require_answer, self.address)
+            await asyncio.to_thread(require_answer, self.address)
         except ConfigError:
             return False
         return True
@@ -155,6 +177,33 @@ class Host:
     async def report(self) -> list[dict[str, Any]]:
         """The health of every actor."""
         return list((await self._drive("report"))["actors"])
+
+    async def reload(self, config: Config) -> dict[str, Any]:
+        """Go by ``config`` from now on without touching feeds, recorder and database; says what that changed.
+
+        Raises ConfigError or BadInput, having changed nothing, when it needs a restart or is wrong.
+        """
+        began = time.monotonic()
+        config = with_aliases(config, self._aliases)
+        plan = plan_reload(self.config, config)
+        resolve_instances(config, 0)
+        told = {"added": [], "removed": [], "kept": []}
+        if plan.changed:
+            sample = await self._ask_venue()
+            start_ms = None if sample is None else sample.venue_ms
+            body = config.model_dump(mode="json")
+            try:
+                async with asyncio.timeout(_RELOAD_S):
+                    told = await self._order("reload", config=body, roles=list(plan.roles), start_ms=start_ms)
+            except TimeoutError:
+                raise MantaError(
+                    f"The actors were not ready after {_RELOAD_S:.0f} s.", fix=f"See {self.data_dir / 'logs'}."
+                ) from None
+            self.config = config
+            self.session = replace(self.session, config=config)
+            if self.options.serve:
+                await self._drive("serve")
+        return {**plan.to_dict(), **told, "seconds": round(time.monotonic() - began, 2)}
 
     def processes(self) -> list[psutil.Process]:
         """Every process of this session, the host itself included."""
@@ -164,29 +213,70 @@ class Host:
             found |= {process.pid: process for process in [server, *server.children(recursive=True)]}
         return list(found.values())
 
-    async def stop(self) -> list[dict[str, Any]]:
-        """Flush, then end what was started, in order of dependence; returns the actors' last health. Never raises."""
-        last: list[dict[str, Any]] = []
-        if self._deployed:
-            try:
-                last = (await self._drive("remove"))["actors"]
-            except (MantaError, OSError) as error:
-                log.error("actors did not stop in order", error=str(error))
-            self._deployed = False
+    async def stop(self, why: str = "told to") -> list[dict[str, Any]]:
+        """Flush, then end what was started, in order of dependence; returns the actors' last health. Never raises.
+
+        Over within ten seconds, whatever hangs: each step has a moment at which it is cut off. What could not be
+        flushed is pulled from the cursors at the next start. Only to leave a cluster that is not ours as it was found
+        may take longer, when that is slow.
+        """
+        time_left = Deadline()
+        removing = asyncio.ensure_future(self._remove(time_left)) if self._deployed and self._ray is None else None
+        last = await self._end_actors(time_left)
         if self._ray is not None:
-            await asyncio.to_thread(self._end_ray)
-        self._remove_ray_dir()
-        if self._database is not None:
-            await self._database.close()
+            await asyncio.to_thread(self._ray.end, time_left, _RAY_BY_S)
         if self._watch is not None:
             self._watch.cancel()
+        if self._database is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._database.close(), time_left.left(_DATABASE_BY_S))
         if self.postgres is not None:
-            await self.postgres.stop()
+            await self.postgres.stop(max(_LEAST_S, time_left.left(_POSTGRES_BY_S)))
+        cleared = removing is None or await removing
         if self._lock is not None:
-            (self.data_dir / RUN_FILE).unlink(missing_ok=True)
+            flushed = bool(last) and not any("error" in actor for actor in last)
+            self._note_end(why, time_left, flushed=flushed or not self._deployed, cleared=cleared)
             self._lock.close()
             self._lock = None
+        self._deployed = False
         return last
+
+    async def _end_actors(self, time_left: Deadline) -> list[dict[str, Any]]:
+        """Let the supervisor stop the actors; their last health.
+
+        The order goes through Postgres. If that does not answer there is nothing to flush to, and no reason to wait.
+        """
+        if not self._deployed or (self._ray is not None and not self._ray.lives):
+            return []
+        try:
+            async with asyncio.timeout(time_left.left(_FLUSH_BY_S)):
+                answer = await self._order("take_down", within_s=time_left.left(_FLUSH_BY_S) * _ORDER_SHARE)
+        except (MantaError, OSError, TimeoutError) as error:
+            log.error("actors did not stop in order", error=str(error) or type(error).__name__)
+            return []
+        return list(answer["actors"])
+
+    async def _remove(self, time_left: Deadline) -> bool:
+        """Take Serve and the actors off a cluster that is not ours."""
+        try:
+            await self._drive("remove", time_left.left(_REMOVE_BY_S))
+        except (MantaError, OSError) as error:
+            log.error("the cluster still holds what was started there", error=str(error))
+            return False
+        return True
+
+    async def _order(self, verb: str, **detail: Any) -> dict[str, Any]:
+        """What the supervisor answers to ``verb``; waits for ever, so that the caller says how long."""
+        database = Database(self.target, application_name="manta host orders")
+        try:
+            number = await database.run(lambda conn: ask(conn, self.session_id, verb, detail))
+            while True:
+                answer = await database.run(lambda conn: read_answer(conn, number))
+                if answer is not None:
+                    return answer
+                await asyncio.sleep(_ORDER_POLL_S)
+        finally:
+            await database.close()
 
     def _take_data_dir(self) -> None:
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -207,24 +297,19 @@ class Host:
 
     def _end_of_predecessor(self) -> None:
         """What a killed host could not remove: its Ray's folder, and its actors in a cluster that lives on."""
-        with contextlib.suppress(OSError):
-            shutil.rmtree((self.data_dir / _RAY_DIR).read_text(encoding="utf-8"), ignore_errors=True)
-            (self.data_dir / _RAY_DIR).unlink()
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            facts = json.loads((self.data_dir / RUN_FILE).read_text(encoding="utf-8"))
-            if facts["ray"] == self.config.ray.address:
-                self._stale = f"manta-{facts['session_id']}"
+        (self._ray or RayHead(self.data_dir, self.session_id)).clear_predecessor()
+        facts = stale_run(self.data_dir)
+        if facts is not None and facts.get("ray") == self.config.ray.address:
+            self._stale = f"manta-{facts['session_id']}"
 
     def _check_ports(self) -> None:
         serve, ray = self.config.serve, self.config.ray
         if self.options.serve:
-            _require_free(
-                serve.host, serve.port, "serve.port", "Set serve.port, or MANTA__SERVE__PORT, to a free port."
-            )
+            require_free(serve.host, serve.port, "serve.port", "Set serve.port, or MANTA__SERVE__PORT, to a free port.")
         if ray.address:
-            _require_answer(ray.address)
+            require_answer(ray.address)
         elif self.options.origin == "venue":
-            _require_free(
+            require_free(
                 "127.0.0.1",
                 ray.port,
                 "ray.port",
@@ -251,68 +336,23 @@ class Host:
                 fix="Stop that one first, or give this one its own DB_NAME.",
             ) from error
 
-    async def _start_ray(self) -> None:
-        ray = self.config.ray
-        port = ray.port if self.options.origin == "venue" else free_port()
+    async def _start_ray(self, head: RayHead) -> None:
+        port = self.config.ray.port if self.options.origin == "venue" else free_port()
         self.address = f"127.0.0.1:{port}"
-        self._ray_dir = Path(tempfile.mkdtemp(prefix="manta-ray-"))
-        (self.data_dir / _RAY_DIR).write_text(str(self._ray_dir), encoding="utf-8")
-        write_secret(self._ray_dir / "token", secrets.token_hex(32))
-        logs = self.data_dir / "logs"
-        logs.mkdir(exist_ok=True)
-        with (logs / "ray.log").open("ab") as output:
-            self._ray = subprocess.Popen(  # noqa: ASYNC220 - must start from the main thread, and returns at once
-                head_command(
-                    sys.executable,
-                    port=port,
-                    agent_port=free_port(),
-                    temp_dir=str(self._ray_dir),
-                    num_cpus=ray.num_cpus or os.cpu_count() or 1,
-                    object_store_mb=ray.object_store_mb,
-                ),
-                env=self._environment(),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - it only makes system calls
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + _RAY_START_S
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return
-            if self._ray.poll() is not None:
-                break
-            await asyncio.sleep(0.05)
-        raise MantaError("Ray did not start.", fix=f"See {logs / 'ray.log'}.")
+        head.prepare()
+        await head.start(self.config.ray, port, self._environment())
 
     def _environment(self) -> dict[str, str]:
         base = dict(os.environ) | {MARK: self.session_id}
-        for name in ("DB_PASSWORD", "DISCORD_WEBHOOK_URL", "MANTA_API_TOKEN"):
+        for name in SECRET_NAMES:
             base.pop(name, None)
-        if self._ray_dir is None:
-            return base
-        return ray_environment(str(self._ray_dir / "token"), base)
+        return base if self._ray is None else ray_environment(self._ray.token_path, base)
 
     async def _make_session(self) -> Session:
-        path = write_secrets(self.data_dir / "secrets", _with_api_token(self.data_dir / "secrets"))
-        start_ms = self.options.start_ms
-        if start_ms is None:
-            from trading.venues.binance.history import BinanceHistory
-
-            venue = self.config.venues.binance
-            try:
-                async with BinanceHistory(venue, origin=self.options.origin) as history:
-                    start_ms = (await history.time()).venue_ms
-            except VenueRetryable as error:
-                raise VenueRetryable(
-                    f"The venue does not answer at {venue.rest_url}: {error.message}",
-                    retry_after_s=error.retry_after_s,
-                    field="venues.binance.rest_url",
-                    value=venue.rest_url,
-                    fix="Check the network, or HTTPS_PROXY, or venues.binance.rest_url; then start again.",
-                ) from error
+        path = write_secrets(self.data_dir / "secrets", with_api_token(self.data_dir / "secrets"))
+        clock = await self._ask_venue()
+        await self._resolve_markets()
+        start_ms = self.options.start_ms if clock is None else clock.venue_ms
         return Session(
             session_id=self.session_id,
             namespace=f"manta-{self.session_id}",
@@ -324,8 +364,29 @@ class Host:
             secrets_path=str(path),
             log_dir=str(self.data_dir / "logs"),
             postgres_pid_file=str(self.data_dir / "postgres" / "postmaster.pid") if self.postgres else None,
-            crash_points=self.options.crash_points,
+            host_pid=os.getpid(),
+            crash_dir=str(self.options.crash_dir) if self.options.crash_dir is not None else None,
+            slow_points=self.options.slow_points,
+            broker_faults=self.options.broker_faults,
+            clock=clock,
         )
+
+    async def _resolve_markets(self) -> None:
+        """Go by the venues' own names of the configured markets; ConfigError names those that no venue knows."""
+        async with ClusterLimits(self.config, self.target) as limits:
+            resolved = await resolve_markets(self.config, origin=self.options.origin, limits=limits)
+        self.config, self._aliases, self._warnings = resolved.config, resolved.aliases, resolved.warnings
+        if self._database is not None:
+            await self._database.run(lambda connection: store_aliases(connection, resolved.aliases))
+        for warning in resolved.warnings:
+            log.warning("market is an alias", warning=warning)
+            self.options.warn(warning)
+
+    async def _ask_venue(self) -> TimeSample | None:
+        """What time it is at the venue; None in lockstep, where that is for the replay to say."""
+        if self.options.start_ms is not None:
+            return None
+        return await ask_venue_time(self.config, self.target, self.options.origin)
 
     async def _deploy(self) -> None:
         try:
@@ -337,116 +398,36 @@ class Host:
                     await self._drive("clear")
             raise
         self._deployed = True
+        if self._ray is not None:
+            await asyncio.to_thread(self._ray.shed)
 
-    async def _drive(self, verb: str) -> dict[str, Any]:
+    async def _drive(self, verb: str, within_s: float = _DRIVER_S) -> dict[str, Any]:
         order = Order(verb, self.address, self.session, self.options.serve, self._stale)
-        driver = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "manta.graph",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=self._environment(),
-            preexec_fn=die_with_parent(signal.SIGKILL),
-            start_new_session=True,
-        )
-        try:
-            out, err = await asyncio.wait_for(driver.communicate(pickle.dumps(order)), _DRIVER_S)
-        except TimeoutError:
-            raise MantaError(f"The driver did not finish {verb} in {_DRIVER_S:.0f} s.") from None
-        finally:
-            if driver.returncode is None:
-                driver.kill()
-                await driver.wait()
-        if driver.returncode != 0 or not out:
-            (self.data_dir / "logs").mkdir(exist_ok=True)
-            (self.data_dir / "logs" / f"driver-{verb}.log").write_bytes(err)
-            tail = err.decode(errors="replace").strip().splitlines()[-1:] or ["no output"]
-            raise MantaError(
-                f"The driver failed to {verb} the actors: {tail[0][:500]}",
-                fix=f"See {self.data_dir / 'logs'}.",
-            )
-        answer: dict[str, Any] = json.loads(out)
-        if "failed" in answer:
-            raise error_from(answer["failed"])
-        return answer
+        return await drive(order, self._environment(), self.data_dir / "logs", within_s)
 
-    def _end_ray(self) -> None:
-        if self._ray is None:
-            return
-        self._ray.terminate()
-        try:
-            self._ray.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            self._ray.kill()
-            self._ray.wait()
-        if left := wait_gone(self.session_id, 3.0):
-            end_all(left, 2.0)
-
-    def _remove_ray_dir(self) -> None:
-        if self._ray_dir is not None:
-            shutil.rmtree(self._ray_dir, ignore_errors=True)
-            (self.data_dir / _RAY_DIR).unlink(missing_ok=True)
-
-    def _write_run_file(self) -> None:
+    def _note_run(self) -> None:
         serve = self.config.serve
         facts = {
-            "pid": os.getpid(),
-            "created": psutil.Process().create_time(),
             "session_id": self.session_id,
             "origin": self.options.origin,
             "url": f"http://{serve.host}:{serve.port}" if self.options.serve else None,
             "database": str(self.target),
             "ray": self.address,
+            "attached": self._ray is None,
             "started_at": self.started_at,
+            "started_steady_ns": self._started_ns,
+            "warnings": list(self._warnings),
         }
-        path = self.data_dir / RUN_FILE
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(facts), encoding="utf-8")
-        fresh.replace(path)
+        note_run(self.data_dir, facts)
 
-
-def _require_free(host: str, port: int, field: str, fix: str) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ConfigError(
-                f"Port {port} of {host} cannot be used: {error.strerror}.", field=field, value=port, fix=fix
-            ) from error
-
-
-def _require_answer(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"Nothing answers at {address}: {error}.",
-            field="ray.address",
-            value=address,
-            fix="Start a cluster there with `ray start --head`, or remove ray.address and Manta starts its own.",
-        ) from error
-
-
-def _with_api_token(folder: Path) -> dict[str, str]:
-    """The environment with an API token: the user's, or one of our own that stays the same and its owner can read."""
-    environment = dict(os.environ)
-    if not environment.get("MANTA_API_TOKEN") and not environment.get("MANTA_API_TOKEN_FILE"):
-        token = folder / "api_token"
-        if not token.exists():
-            write_secret(token, secrets.token_urlsafe(32))
-        environment["MANTA_API_TOKEN_FILE"] = str(token)
-    return environment
-
-
-def read_run_file(data_dir: Path) -> dict[str, Any] | None:
-    """Facts of the host that runs on ``data_dir``; None when none does (a stale file is ignored)."""
-    try:
-        facts: dict[str, Any] = json.loads((data_dir / RUN_FILE).read_text(encoding="utf-8"))
-        process = psutil.Process(facts["pid"])
-    except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
-        return None
-    return facts if abs(process.create_time() - facts["created"]) < 0.01 else None
+    def _note_end(self, why: str, time_left: Deadline, *, flushed: bool, cleared: bool) -> None:
+        seconds = round(time_left.spent, 2)
+        facts = {
+            "pid": os.getpid(),
+            "session_id": self.session_id,
+            "started_at": self.started_at,
+            "why": why,
+            "flushed": flushed,
+            "seconds": seconds,
+        }
+        note_end(self.data_dir, facts, keep_run=not cleared)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from actors.session import CrashPoint
+from actors.crash import CrashPoint
 from backtest.compare import compare
 from backtest.reference import RunRecords, run_reference
 from manta.output import console
@@ -22,22 +22,29 @@ from trading.instances import history_ms, resolve_instances
 from trading.intervals import DAY_MS, MINUTE_MS, parse_interval
 from trading.markets import Market
 from trading.storage import markets, quality, records
+from trading.storage.candles import read_candles
 from trading.storage.database import Connection
+from trading.storage.natives import read_all_natives
+from trading.venues.paper.faults import BrokerFault
+from trading.venues.simulator.dialects import dialect_of
+from trading.venues.simulator.sample import SAMPLE_MARKET, sample_currency, sample_symbol
 
 __all__ = ["ParityOptions", "compare_session", "parity_config", "parity_words", "run_parity"]
 
-_SYMBOL = "BTCUSDT"
 _COUNTS = ("decisions", "holds", "fills", "features", "explained", "mismatches")
 
 
 @dataclass(frozen=True, slots=True)
 class ParityOptions:
-    """``days`` None replays the whole file after the warm-up; ``start_ms`` None begins right after it.
+    """``venue`` is whose protocol the file is replayed in. ``days`` None replays the whole file after the warm-up;
+    ``start_ms`` None begins right after it.
 
-    ``crash_points`` and ``faults`` (orders to the simulator) hurt the run on purpose; the comparison stays the same.
+    ``crash_points``, ``broker_faults`` and ``faults`` (orders to the simulator) hurt the run on purpose; the comparison
+    stays the same. ``instance`` is what the configuration says of the instance besides.
     """
 
     file: Path
+    venue: str = "binance"
     strategy: str = "ma44"
     interval: str = "37m"
     days: float | None = None
@@ -46,18 +53,24 @@ class ParityOptions:
     lead: int = 500
     quiet: bool = False
     crash_points: tuple[CrashPoint, ...] = ()
+    broker_faults: tuple[BrokerFault, ...] = ()
     faults: tuple[dict[str, Any], ...] = ()
+    instance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def parity_config(strategy: str, intervals: Iterable[str], profile: str, **instance: Any) -> Config:
+def parity_config(
+    strategy: str, intervals: Iterable[str], profile: str, *, market: str = SAMPLE_MARKET, **instance: Any
+) -> Config:
     """One instance on one market, with a feature of the same kind shown beside it."""
     names = list(intervals)
     period = 44 if strategy == "ma44" else 125
     return Config.model_validate(
         {
-            "markets": [f"binance:{_SYMBOL}"],
+            "markets": [market],
             "intervals": names,
+            "books": {"paper": {"currency": sample_currency(market)}},
             "history": {"min_days": 0},
+            "nightly": {"enabled": False},
             "features": [{"name": "shown", "kind": "sma", "params": {"period": period}, "intervals": names}],
             "strategies": [
                 {"name": strategy, "strategy": strategy, "intervals": names, "profile": profile, **instance}
@@ -68,20 +81,25 @@ def parity_config(strategy: str, intervals: Iterable[str], profile: str, **insta
 
 async def run_parity(options: ParityOptions) -> dict[str, Any]:
     """Replay, run the reference, compare; raises BadInput for a file or range that cannot be replayed."""
-    config = parity_config(options.strategy, [parse_interval(options.interval).name], options.profile)
+    symbol = sample_symbol(options.venue)
+    market = f"{options.venue}:{symbol}"
+    interval = parse_interval(options.interval).name
+    config = parity_config(options.strategy, [interval], options.profile, market=market, **options.instance)
     resolve_instances(config, 0)
-    candles = load_candles(options.file, f"binance:{_SYMBOL}")
+    candles = load_candles(options.file, market)
     start_ms, end_ms = _range(options, config, candles)
     candles = [candle for candle in candles if candle.close_time_ms <= end_ms]
     began = time.monotonic()
     replay_options = ReplayOptions(
         config=config,
-        symbol=_SYMBOL,
+        venue=options.venue,
+        symbol=symbol,
         file=options.file,
         start_ms=start_ms,
         until_ms=end_ms,
         lead=options.lead,
         crash_points=options.crash_points,
+        broker_faults=options.broker_faults,
         faults=options.faults,
         progress=(lambda _text: None) if options.quiet else (lambda text: console.print(f"[dim]{text} …[/]")),
     )
@@ -96,6 +114,7 @@ async def run_parity(options: ParityOptions) -> dict[str, Any]:
     return {
         **result,
         "file": options.file.name,
+        "market": market,
         "strategy": options.strategy,
         "interval": config.intervals[0],
         "start": start_ms,
@@ -110,8 +129,12 @@ async def run_parity(options: ParityOptions) -> dict[str, Any]:
 async def compare_session(replay: Replay, candles: list[Candle], start_ms: int, end_ms: int) -> dict[str, Any]:
     """Compare what a replay stored with the reference over the same candles, up to ``end_ms``."""
     config = replay.host.config
-    # What the feed asked for: more history would have warmed the reference up earlier.
-    candles = [candle for candle in candles if candle.open_time_ms >= start_ms - history_ms(config)]
+    # What the feed asked for, and got: more history would have warmed the reference up earlier.
+    first_ms = start_ms - history_ms(config)
+    if dialect_of(replay.options.venue).horizon_rows is not None:
+        first_ms = max(first_ms, await replay.query(lambda conn: _first_ms(conn, replay.market)))
+    candles = [candle for candle in candles if candle.open_time_ms >= first_ms]
+    own = await replay.query(lambda conn: read_all_natives(conn, replay.market))
     books = sorted({item.book for item in config.strategies})
     total: dict[str, Any] = {
         **dict.fromkeys(_COUNTS, 0),
@@ -142,6 +165,7 @@ async def compare_session(replay: Replay, candles: list[Candle], start_ms: int, 
             book=config.books[book],
             markets=known,
             live_from_ms=start_ms,
+            natives=own,
             suppressed=live.suppressed(),
         )
         found = compare(live, reference.records)
@@ -161,6 +185,11 @@ def parity_words(result: dict[str, Any]) -> str:
     if result["first_difference"]:
         lines.append(f"first difference: {result['first_difference']}")
     return "\n".join(lines)
+
+
+async def _first_ms(conn: Connection, market: str) -> int:
+    (first,) = await read_candles(conn, market, "1m", limit=1, newest=False) or [None]
+    return first.open_time_ms if first else 0
 
 
 def _close_ms(interval: str, open_ms: int) -> int:

@@ -15,11 +15,14 @@ from typing import Any
 
 import psutil
 
+from trading.clock import SystemClock
+
 __all__ = [
     "MARK",
+    "birth_mark",
     "die_with_parent",
-    "end_all",
     "free_port",
+    "kill_all",
     "marked",
     "new_session_id",
     "pss_mb",
@@ -40,6 +43,19 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def birth_mark(pid: int) -> str | None:
+    """What tells process ``pid`` from any other that ever had its number; None when there is none.
+
+    The kernel's own count of ticks since the boot: a time of day would change when the host's clock is set.
+    """
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The name, in parentheses, may hold anything; the start is the 20th field after it.
+    return f"{SystemClock().now().boot}/{told.rpartition(')')[2].split()[19]}"
 
 
 def die_with_parent(sig: signal.Signals) -> Callable[[], None]:
@@ -68,17 +84,13 @@ def marked(session_id: str) -> list[psutil.Process]:
     return found
 
 
-def end_all(processes: Iterable[psutil.Process], grace_s: float) -> None:
-    """SIGTERM, then SIGKILL after ``grace_s``."""
+def kill_all(processes: Iterable[psutil.Process], patience_s: float) -> None:
+    """SIGKILL, which a stopped process obeys, too; wait up to ``patience_s`` for their end."""
     alive = list(processes)
     for process in alive:
         with contextlib.suppress(psutil.Error):
-            process.terminate()
-    _, alive = psutil.wait_procs(alive, timeout=grace_s)
-    for process in alive:
-        with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(alive, timeout=grace_s)
+    psutil.wait_procs(alive, timeout=patience_s)
 
 
 def pss_table(processes: Iterable[psutil.Process]) -> list[dict[str, Any]]:

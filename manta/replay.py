@@ -21,13 +21,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from actors.session import CrashPoint
+from actors.crash import CrashBox, CrashPoint
+from actors.session import SlowPoint
 from manta.host import Host, HostOptions
+from manta.host_process import HostProcess
 from manta.processes import die_with_parent
 from trading.config.model import Config
-from trading.errors import BadInput, MantaError
+from trading.errors import BadInput, MantaError, StorageRetryable
+from trading.intervals import MINUTE_MS
 from trading.storage.cursors import read_cursors
 from trading.storage.database import Connection, Database
+from trading.venues.paper.faults import BrokerFault
 from trading.venues.simulator.control import SimulatorControl
 
 __all__ = ["Replay", "ReplayOptions", "simulated"]
@@ -35,6 +39,10 @@ __all__ = ["Replay", "ReplayOptions", "simulated"]
 _SIMULATOR_S = 60.0
 _POLL_S = 0.02
 _STALL_S = 60.0
+# A host that is killed on purpose has to be started again meanwhile, perhaps on a busy machine.
+_HURT_STALL_S = 180.0
+_PATIENT_S = 2.0
+_START_TRIES = 3
 # The host's pauses that a replay at speed takes without calling its decisions late; a start takes some of them.
 _PATIENCE_S = 30.0
 
@@ -44,20 +52,28 @@ class ReplayOptions:
     """``speed`` None is lockstep. ``config`` needs no venue URLs. ``data_dir`` None is a folder that goes with the
     replay.
 
-    ``others`` are further symbols with their candle files.
+    ``venue`` is whose protocol the candles are replayed in; ``symbol`` is that venue's. ``others`` are further symbols
+    with their candle files. ``hurt`` lets ``crash_points``, and those armed later in ``Replay.crashes``, happen.
+    ``apart`` runs the host in a process of its own; when that ends it is started again on the same data directory,
+    while the simulator goes on.
     """
 
     config: Config
     symbol: str
     file: Path
     start_ms: int
+    venue: str = "binance"
     from_ms: int | None = None
     until_ms: int | None = None
     speed: float | None = None
     lead: int = 500
     serve: bool = False
     data_dir: Path | None = None
+    apart: bool = False
+    hurt: bool = False
     crash_points: tuple[CrashPoint, ...] = ()
+    slow_points: tuple[SlowPoint, ...] = ()
+    broker_faults: tuple[BrokerFault, ...] = ()
     faults: tuple[dict[str, Any], ...] = ()
     others: Mapping[str, Path] = field(default_factory=dict)
     progress: Callable[[str], None] = field(default=lambda _text: None)
@@ -68,12 +84,15 @@ class Replay:
 
     def __init__(self, options: ReplayOptions) -> None:
         self.options = options
-        self.host: Host
+        self.host: Host | HostProcess
+        self.crashes: CrashBox
+        self.restarts = 0
         self.control: SimulatorControl
         self.facts: dict[str, Any] = {}
         self.last_health: list[dict[str, Any]] = []
         self._stack = contextlib.AsyncExitStack()
         self._database: Database | None = None
+        self._folder: Path
         self._keep = False
 
     async def __aenter__(self) -> Self:
@@ -93,7 +112,7 @@ class Replay:
 
     @property
     def market(self) -> str:
-        return f"binance:{self.options.symbol}"
+        return f"{self.options.venue}:{self.options.symbol}"
 
     async def query(self, function: Callable[[Connection], Any]) -> Any:
         """Run a read on the session's database."""
@@ -103,27 +122,58 @@ class Replay:
 
     async def positions(self) -> dict[str, int]:
         """All committed cursors."""
-        found: dict[str, int] = await self.query(read_cursors)
-        return found
+        if self._database is None:
+            raise RuntimeError("the replay is not running")
+        return await self._database.run(read_cursors, deadline_s=_PATIENT_S if self.options.apart else 30.0)
 
-    async def run_to(self, end_ms: int, on_position: Callable[[int], None] | None = None) -> None:
-        """In lockstep: let the replay run until every book has committed ``end_ms``; MantaError if it stands still."""
+    async def run_to(
+        self, end_ms: int, on_position: Callable[[int], None] | None = None, *, exactly: bool = False
+    ) -> None:
+        """In lockstep: let the replay run until every actor has committed ``end_ms``; MantaError if it stands still.
+
+        ``exactly`` keeps the simulator from playing any candle that closes later; it must be ``lead`` minutes away.
+        """
+        latest_ms = end_ms - self.options.lead * MINUTE_MS if exactly else None
         last, moved_at = 0, time.monotonic()
         while True:
-            positions = await self.positions()
+            try:
+                if await self.revive():
+                    moved_at = time.monotonic()
+                positions = await self.positions()
+            except StorageRetryable:
+                if not self.options.apart:
+                    raise
+                # The host is ending, or its Postgres is: either is back soon, or the replay stands still.
+                positions = {}
             watermark = self._watermark(positions)
             if watermark is not None:
-                await self.control.watermark(watermark)
+                await self.control.watermark(min(watermark, latest_ms or watermark))
                 if on_position is not None:
                     on_position(watermark)
                 if watermark >= end_ms:
                     return
-            furthest = sum(positions.values())
+            furthest = sum(positions.values()) or last
             if furthest != last:
                 last, moved_at = furthest, time.monotonic()
-            elif time.monotonic() - moved_at > _STALL_S:
+            elif time.monotonic() - moved_at > (_HURT_STALL_S if self.options.apart else _STALL_S):
                 raise MantaError(f"The replay stands still at {positions}.", fix=f"See {self.host.data_dir / 'logs'}.")
             await asyncio.sleep(_POLL_S)
+
+    async def revive(self) -> bool:
+        """Start a host that ended again; whether that was necessary. Only for a host apart."""
+        if not isinstance(self.host, HostProcess) or not self.host.ended:
+            return False
+        self.restarts += 1
+        await self._forget_database()
+        for left in reversed(range(_START_TRIES)):
+            try:
+                await self._start_host()
+                break
+            except MantaError:
+                # On a busy machine what the last host left behind may take its time to go.
+                if not left:
+                    raise
+        return True
 
     async def settle(self) -> int:
         """At speed: hold the replay and wait until every book has caught up; returns the last close time handled."""
@@ -142,11 +192,14 @@ class Replay:
 
     async def stop_host(self) -> list[dict[str, Any]]:
         """Take everything but the simulator down now; returns the actors' last health."""
+        await self._forget_database()
+        self.last_health = await self.host.stop()
+        return self.last_health
+
+    async def _forget_database(self) -> None:
         if self._database is not None:
             await self._database.close()
             self._database = None
-        self.last_health = await self.host.stop()
-        return self.last_health
 
     def _remove(self, folder: Path) -> None:
         if self._keep:
@@ -157,9 +210,11 @@ class Replay:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _watermark(self, positions: dict[str, int]) -> int | None:
-        books = {item.book for item in self.options.config.strategies}
-        names = [f"execution:{book}:{self.market}" for book in sorted(books)] or [f"brain:{self.market}"]
-        found = [positions.get(name) for name in names]
+        """The lowest committed cursor: a timeframe or a brain may have pushed on what it has yet to commit itself."""
+        config = self.host.config
+        books = sorted({item.book for item in config.strategies})
+        writers = ["recorder", "timeframe", "brain", *(f"execution:{book}" for book in books)]
+        found = [positions.get(f"{writer}:{market}") for writer in writers for market in config.markets]
         return None if None in found else min(position for position in found if position is not None)
 
     async def _start(self) -> None:
@@ -168,28 +223,41 @@ class Replay:
         if folder is None:
             folder = Path(tempfile.mkdtemp(prefix="manta-"))
             self._stack.callback(self._remove, folder)
+        self._folder = folder
+        self.crashes = CrashBox(folder / "crashes")
+        for point in options.crash_points:
+            self.crashes.arm(point)
         await self._start_simulator()
-        self.host = Host(
+        for fault in options.faults:
+            await self.control.fault(**fault)
+        await self._start_host()
+        self._stack.push_async_callback(self.stop_host)
+
+    async def _start_host(self) -> None:
+        options = self.options
+        self.host = (HostProcess if options.apart else Host)(
             HostOptions(
-                config=simulated(options.config, self.facts["rest_url"], self.facts["stream_url"], options.speed),
-                data_dir=folder,
+                config=simulated(options.config, options.venue, self.facts, options.speed),
+                data_dir=self._folder,
                 origin="simulator",
                 time_rate=options.speed or 0.0,
                 start_ms=options.start_ms if options.speed is None else None,
                 serve=options.serve,
-                crash_points=options.crash_points,
+                crash_dir=self.crashes.folder if options.hurt or options.crash_points else None,
+                slow_points=options.slow_points,
+                broker_faults=options.broker_faults,
                 progress=options.progress,
             )
         )
-        for fault in options.faults:
-            await self.control.fault(**fault)
         await self.host.start()
-        self._stack.push_async_callback(self.stop_host)
         self._database = Database(self.host.target, application_name="manta replay")
 
     async def _start_simulator(self) -> None:
         options = self.options
         order = {
+            "venue": options.venue,
+            # The limits are of the venue's time, which passes much faster here than the clock that they are kept by.
+            "limited": False,
             "files": {symbol: str(file) for symbol, file in {options.symbol: options.file, **options.others}.items()},
             "start_ms": options.start_ms,
             "from_ms": options.from_ms,
@@ -224,13 +292,16 @@ class Replay:
         self._stack.push_async_callback(self.control.close)
 
 
-def simulated(config: Config, rest_url: str, stream_url: str, speed: float | None) -> Config:
-    """``config`` with the simulator as its venue.
+def simulated(config: Config, venue: str, facts: Mapping[str, Any], speed: float | None) -> Config:
+    """``config`` with the simulator, that told ``facts``, as its ``venue``.
 
     At N times the speed a pause of the host is N times as long for the venue, so what counts as late grows along.
     """
     data = config.model_dump()
-    data["venues"]["binance"] |= {"rest_url": rest_url, "stream_url": stream_url, "weight_per_minute": 1_000_000}
+    place = data["venues"][venue]
+    place |= {"rest_url": facts["rest_url"], "stream_url": facts["stream_url"]}
+    if "weight_per_minute" in place:
+        place["weight_per_minute"] = 1_000_000
     if speed is not None:
         for book in data["books"].values():
             book["late_after_s"] = max(float(book["late_after_s"]), _PATIENCE_S * speed)

@@ -12,18 +12,19 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import IO, Any
 
 import psutil
+import structlog
 
-from manta.host import Host, HostOptions, read_run_file
+from manta.host import Host, HostOptions
 from manta.output import console, error_from
-from manta.processes import pss_mb
-from trading.config.loading import data_dir, load_config
+from manta.processes import kill_all, marked
+from manta.reload_channel import is_requested, obey_reloads, request_reload
+from manta.run_file import read_end, read_run_file
+from trading.config.loading import data_dir, load_config, strategies_folder
 from trading.config.model import Config
 from trading.errors import BadInput, Halt, MantaError
 from trading.logs import configure_logging
@@ -35,49 +36,81 @@ from trading.storage.settings import DatabaseTarget, server_from_environment
 
 __all__ = [
     "database_target",
-    "describe",
-    "describe_words",
     "follow_logs",
     "log_records",
     "migrate_database",
     "newest_logs",
+    "reload_running",
+    "reload_words",
     "reset_database",
     "run_detached",
     "run_foreground",
     "stop_running",
 ]
 
+log = structlog.get_logger("host")
+
 _UP_S = 180.0
-_DOWN_S = 60.0
+_DOWN_S = 20.0
+_KILL_S = 10.0
+# A cluster that is not ours is left as it was found, however slow it is.
+_CLUSTER_S = 30.0
+_CANCEL_S = 0.5
 
 
 def run_foreground(path: Path | None) -> dict[str, Any]:
     """Run until SIGTERM or SIGINT; returns when everything is down."""
     config, folder = _load(path)
     configure_logging(folder / "logs" / "host.log")
-    return asyncio.run(_serve(config, folder))
+    return asyncio.run(_serve(path, config, folder))
 
 
-async def _serve(config: Config, folder: Path) -> dict[str, Any]:
-    stopping = asyncio.Event()
+async def _serve(path: Path | None, config: Config, folder: Path) -> dict[str, Any]:
+    stopping, reloading = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    host = Host(HostOptions(config, folder, progress=lambda text: console.print(f"[dim]{text} …[/]")))
+
+    def hang_up() -> None:
+        # A terminal that closes sends SIGHUP, too, and whoever sat there wants it all to end.
+        (reloading if is_requested(folder) or not sys.stdin.isatty() else stopping).set()
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
+    host = Host(
+        HostOptions(
+            config,
+            folder,
+            progress=lambda text: console.print(f"[dim]{text} …[/]"),
+            warn=_warn,
+        )
+    )
     began = time.monotonic()
-    if not await _unless(stopping, host.start()):
+    if not await _unless(stopping, host.start(), None):
         return {"stopped": True, "started": False}
+    why = "told to"
     try:
         console.print(f"Manta is up: [bold]{_url(config)}/dashboard[/]  (Ctrl-C stops)")
+        obeying = asyncio.ensure_future(obey_reloads(host, reloading, lambda: _load(path)[0]))
         await _unless(stopping, host.watch())
+        obeying.cancel()
         console.print("[dim]stopping …[/]")
+    except Exception as error:
+        why = str(error)
+        raise
     finally:
-        await host.stop()
+        await host.stop(why)
+        log.info("ended", **(read_end(folder) or {}))
     return {"stopped": True, "started": True, "url": _url(config), "seconds": round(time.monotonic() - began, 1)}
 
 
-async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Whether ``work`` ended before ``stopping`` was set; it is cancelled, and has cleaned up, otherwise."""
+def _warn(text: str) -> None:
+    console.print(text, style="yellow", markup=False)
+
+
+async def _unless(
+    stopping: asyncio.Event, work: Coroutine[Any, Any, None], patience_s: float | None = _CANCEL_S
+) -> bool:
+    """Whether ``work`` ended before ``stopping`` was set; else it is cancelled, and gets ``patience_s`` to clean up."""
     working = asyncio.ensure_future(work)
     waiting = asyncio.ensure_future(stopping.wait())
     await asyncio.wait([working, waiting], return_when=asyncio.FIRST_COMPLETED)
@@ -86,8 +119,8 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> b
         working.result()
         return True
     working.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await working
+    # Not for ever: what it waits for may hang, and the end must not.
+    await asyncio.wait([working], timeout=patience_s)
     return False
 
 
@@ -122,6 +155,8 @@ def _await_up(child: subprocess.Popen[bytes], folder: Path, answer: IO[bytes], l
     while time.monotonic() < deadline:
         facts = read_run_file(folder)
         if facts is not None and facts["pid"] == child.pid:
+            for warning in facts["warnings"]:
+                _warn(warning)
             return facts
         if child.poll() is not None:
             answer.seek(0)
@@ -131,22 +166,25 @@ def _await_up(child: subprocess.Popen[bytes], folder: Path, answer: IO[bytes], l
 
 
 def stop_running(path: Path | None) -> dict[str, Any]:
-    """End the host that runs on the data directory and wait until it has flushed and gone."""
+    """End the host that runs on the data directory and wait until it has flushed and gone.
+
+    A host that does not end by itself within its ten seconds, and some grace, is killed with all that it started;
+    nothing is lost by that: ``how`` says ``killed`` then.
+    """
     _, folder = _load(path)
     facts = read_run_file(folder)
     if facts is None:
         return {"stopped": False}
     started = time.monotonic()
+    how = "by itself"
     try:
         process = psutil.Process(facts["pid"])
         process.send_signal(signal.SIGTERM)
-        # Not process.wait(): a parent that does not reap the host would keep it in the process table for ever.
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            if time.monotonic() - started > _DOWN_S:
-                raise MantaError(
-                    f"Manta (pid {process.pid}) did not stop within {_DOWN_S:.0f} s.", fix="See `manta logs host`."
-                )
-            time.sleep(0.05)
+        if not _gone(process, _DOWN_S + (_CLUSTER_S if facts["attached"] else 0)):
+            how = "killed"
+            process.kill()
+            kill_all(marked(facts["session_id"]), _KILL_S)
+            _gone(process, _KILL_S)
     except psutil.NoSuchProcess:
         pass  # It ended just now.
     except psutil.AccessDenied as error:
@@ -154,40 +192,38 @@ def stop_running(path: Path | None) -> dict[str, Any]:
             f"Manta (pid {facts['pid']}) belongs to another account.",
             fix="Run `manta down` as the account that started it.",
         ) from error
-    return {"stopped": True, "pid": facts["pid"], "seconds": round(time.monotonic() - started, 2)}
+    end = read_end(folder) or {}
+    flushed = how == "by itself" and end.get("session_id") == facts["session_id"] and end["flushed"]
+    seconds = round(time.monotonic() - started, 2)
+    return {"stopped": True, "pid": facts["pid"], "how": how, "flushed": flushed, "seconds": seconds}
 
 
-def describe(path: Path | None) -> dict[str, Any]:
-    """Whether it runs, and what its health endpoint says."""
+def reload_running(path: Path | None) -> dict[str, Any]:
+    """Have the running host read its configuration again and apply what changed; says what that was."""
     _, folder = _load(path)
-    facts = read_run_file(folder)
-    if facts is None:
-        return {"running": False, "data_dir": str(folder)}
-    try:
-        host = psutil.Process(facts["pid"])
-        tree = [host, *host.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return {"running": False, "data_dir": str(folder)}
-    return {
-        "running": True,
-        "data_dir": str(folder),
-        **{key: facts[key] for key in ("pid", "url", "origin", "database", "ray")},
-        "uptime_s": round(time.time() - facts["started_at"]),
-        "memory_pss_mb": pss_mb(tree),
-        "health": _get(f"{facts['url']}/api/v1/health"),
-    }
+    return request_reload(folder)
 
 
-def describe_words(facts: dict[str, Any]) -> str:
-    if not facts["running"]:
-        return f"Manta is not running on {facts['data_dir']}. Start it with `manta up`."
-    health = facts["health"]
-    lines = [
-        f"Manta is up (pid {facts['pid']}, {facts['uptime_s']} s, {facts['memory_pss_mb']:.0f} MB) at {facts['url']}",
-        f"health: {health.get('status', 'unknown')}",
-    ]
-    lines += [f"  {reason}" for reason in health.get("reasons", [])]
+def reload_words(result: dict[str, Any]) -> str:
+    if not result["changed"]:
+        return "nothing has changed"
+    lines = [f"reloaded in {result['seconds']:.1f} s: {', '.join(result['changed'])}"]
+    lines += [f"  {what}: {', '.join(result[what])}" for what in ("added", "removed", "kept") if result[what]]
+    if result["restarted"]:
+        lines.append(f"  started anew: {', '.join(result['restarted'])}")
+    if result["new_intervals"]:
+        lines.append(f"  folded from stored minutes: {', '.join(result['new_intervals'])}")
     return "\n".join(lines)
+
+
+def _gone(process: psutil.Process, patience_s: float) -> bool:
+    # Not process.wait(): a parent that does not reap the host would keep it in the process table for ever.
+    deadline = time.monotonic() + patience_s
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def newest_logs(path: Path | None, actor: str | None, lines: int) -> list[str]:
@@ -266,7 +302,10 @@ async def database_target(path: Path | None) -> Any:
 
 
 def _load(path: Path | None) -> tuple[Config, Path]:
-    return load_config(path, os.environ), data_dir(path, os.environ)
+    config = load_config(path, os.environ)
+    # Actors and replicas run in other working folders than this process.
+    own = strategies_folder(path, os.environ)
+    return config.model_copy(update={"strategies_folder": own}), data_dir(path, os.environ)
 
 
 def _log_files(path: Path | None, actor: str | None) -> list[Path]:
@@ -292,19 +331,6 @@ def _record(line: str) -> dict[str, Any] | None:
 def _stamp(line: str) -> str:
     record = _record(line)
     return line[:30] if record is None else str(record.get("timestamp", ""))
-
-
-def _get(url: str) -> dict[str, Any]:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own http URL
-            body: dict[str, Any] = json.load(answer)
-    except urllib.error.HTTPError as error:
-        with contextlib.suppress(ValueError):
-            return dict(json.load(error))
-        return {"status": "unknown", "reasons": [str(error)]}
-    except (OSError, ValueError) as error:
-        return {"status": "unreachable", "reasons": [str(error)]}
-    return body
 
 
 def _url(config: Config) -> str:

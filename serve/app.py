@@ -11,9 +11,10 @@ from fastapi import APIRouter, FastAPI
 from serve import pages, problems, schemas
 from serve.database import Database
 from serve.parameters import Markets
-from serve.routes import account, backtests, market_data, system
+from serve.routes import account, backtests, data, gaps, market_data, parity, strategies, system, walkforwards
 from serve.security import Door, Guard
 from serve.services import Launch, Services
+from serve.shelf import Shelf
 from serve.stream import Hub
 from serve.summaries import Summaries
 from trading import __version__
@@ -36,13 +37,19 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 def build_app(
-    config: Config, target: DatabaseTarget, *, token: str | None = None, launch: Launch | None = None
+    config: Config,
+    target: DatabaseTarget,
+    *,
+    token: str | None = None,
+    launch: Launch | None = None,
+    launch_walkforward: Launch | None = None,
 ) -> FastAPI:
     """The application for one configuration and database. Raises ConfigError when the bind is not safe without a token.
 
     It connects when first asked, so it starts and answers /health while Postgres is away.
     ``launch(run_id, request)`` starts a backtest whose row is queued; ``request`` has strategy, market, intervals,
-    start_ms, end_ms, capital, profile and params.
+    start_ms, end_ms, capital, profile and params. ``launch_walkforward`` does the same for a walk-forward, whose
+    request has such a ``backtest``, its grid and its windows.
     """
     door = Door.of(config.serve, token)
     database = Database(target)
@@ -67,9 +74,15 @@ def build_app(
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    app.state.services = Services(config, database, markets, Summaries(database, markets, config), hub, launch)
+    summaries = Summaries(database, markets, config)
+    shelf = Shelf(config.strategies_folder)
+    app.state.services = Services(config, database, markets, summaries, hub, shelf, launch, launch_walkforward)
     api = APIRouter(prefix="/api/v1", responses=_PROBLEMS)
-    for part in (market_data.router, account.router, system.router, backtests.router):
+    routers = (
+        market_data.router, data.router, gaps.router, account.router, system.router, strategies.router,
+        backtests.router, walkforwards.router, parity.router,
+    )  # fmt: skip
+    for part in routers:
         api.include_router(part)
     app.include_router(api)
     pages.install(app)

@@ -29,16 +29,28 @@ class Api:
     """
 
     def __init__(
-        self, config: dict[str, Any], target: DatabaseTarget, secrets_path: str | None, launch: Launch | None
+        self,
+        config: dict[str, Any],
+        target: DatabaseTarget,
+        secrets_path: str | None,
+        launch: Launch | None,
+        launch_walkforward: Launch | None,
     ) -> None:
         _keep_to_loopback()
         self._config = Config.model_validate(config)
         self._target = target
         self._secrets_path = secrets_path
         self._launch = launch
+        self._launch_walkforward = launch_walkforward
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        app: FastAPI = build_app(self._config, self._target, token=read_token(self._secrets_path), launch=self._launch)
+        app: FastAPI = build_app(
+            self._config,
+            self._target,
+            token=read_token(self._secrets_path),
+            launch=self._launch,
+            launch_walkforward=self._launch_walkforward,
+        )
         return app
 
 
@@ -57,11 +69,18 @@ def _add_loopback_port(server: Any, address: str) -> int:
     return add_port_to_grpc_server(server, f"127.0.0.1:{address.rpartition(':')[2]}")
 
 
-def deploy(config: Config, target: DatabaseTarget, secrets_path: str | None, launch: Launch | None = None) -> str:
+def deploy(
+    config: Config,
+    target: DatabaseTarget,
+    secrets_path: str | None,
+    launch: Launch | None = None,
+    launch_walkforward: Launch | None = None,
+) -> str:
     """Serve on the Ray that this process is connected to; return the URL. Blocks until the replicas answer.
 
-    ``launch`` must be a function of a module (it travels by name). Raises ConfigError before anything starts when the
-    bind is not safe. A second call replaces the replicas; host and port stay those of the first until ``remove``.
+    ``launch`` and ``launch_walkforward`` must be functions of a module (they travel by name). Raises ConfigError before
+    anything starts when the bind is not safe. A second call replaces the replicas; host and port stay those of the
+    first until ``remove``.
     """
     settings = config.serve
     Door.of(settings, read_token(secrets_path))
@@ -81,7 +100,7 @@ def deploy(config: Config, target: DatabaseTarget, secrets_path: str | None, lau
         graceful_shutdown_timeout_s=5,
         graceful_shutdown_wait_loop_s=0.2,
     )
-    application = deployment.bind(config.model_dump(mode="json"), target, secrets_path, launch)
+    application = deployment.bind(config.model_dump(mode="json"), target, secrets_path, launch, launch_walkforward)
     ray_serve.run(application, name=APP_NAME, route_prefix="/")
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{shown}:{settings.port}"

@@ -34,6 +34,8 @@ def install(app: FastAPI) -> None:
             Route("/", _root, include_in_schema=False),
             Route("/favicon.ico", _file(_OURS / "icon.svg", "public, max-age=86400"), include_in_schema=False),
             Route("/dashboard", _file(_OURS / "index.html"), include_in_schema=False),
+            Route("/dashboard/market", _file(_OURS / "market.html"), include_in_schema=False),
+            Route("/dashboard/data", _file(_OURS / "data.html"), include_in_schema=False),
             Route("/docs", _file(_OURS / "docs.html"), include_in_schema=False),
             Mount("/dashboard", StaticFiles(directory=_OURS, html=True)),
         ]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated
+from difflib import get_close_matches
+from typing import Annotated, Any
 
 from fastapi import Depends, Query
+from starlette.requests import HTTPConnection
 
 from serve.database import Database
 from serve.problems import NotFound
@@ -16,6 +19,7 @@ from trading.errors import BadInput
 from trading.intervals import parse_interval
 
 __all__ = [
+    "WARNING",
     "InSpan",
     "IntervalName",
     "Markets",
@@ -109,15 +113,24 @@ def _paging_query(
 Paged = Annotated[Paging, Depends(_paging_query)]
 
 
+WARNING = "manta.warning"
+"""Where a request's scope holds what its answer says in the header ``Warning``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What a client calls the market it means; both None when it does not say."""
+    """What a client calls the market it means; both None when it does not say.
+
+    ``heard`` is the request's scope: what is to be said beside the answer goes there, under ``WARNING``.
+    """
 
     market: str | None
     symbol: str | None
+    heard: MutableMapping[str, Any] | None = None
 
 
 def _market_query(
+    request: HTTPConnection,
     market: Annotated[
         str | None, Query(max_length=80, description="Like binance:BTCUSDT. May be left out when there is one.")
     ] = None,
@@ -125,7 +138,7 @@ def _market_query(
         str | None, Query(max_length=80, description="Instead of market: BTCUSDT, BTC/USDT, BTC_USDT or BTC.")
     ] = None,
 ) -> Naming:
-    return Naming(market, symbol)
+    return Naming(market, symbol, request.scope)
 
 
 WhichMarket = Annotated[Naming, Depends(_market_query)]
@@ -136,14 +149,22 @@ def interval_name(text: str) -> str:
     return parse_interval(text).name
 
 
+def _plain(symbol: str) -> str:
+    return re.sub(r"[/_-]", "", symbol).upper()
+
+
 @dataclass(slots=True)
 class Markets:
-    """Markets by name. Rows of table ``markets`` are never changed or removed, so what was read stays true."""
+    """Markets by name. Rows of table ``markets`` are never changed or removed, so what was read stays true.
+
+    A name that Manta resolved to another one of the venue's at a start means that here too; the answer says so.
+    """
 
     database: Database
     configured: tuple[str, ...]
     _ids: dict[str, int] = field(default_factory=dict)
     _bases: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _aliases: dict[str, str] = field(default_factory=dict)
     _read_at: float = float("-inf")
 
     async def find(self, naming: Naming) -> tuple[str, int]:
@@ -167,7 +188,7 @@ class Markets:
         found = self._matching(name)
         if not found:
             await self._read()
-            found = self._matching(name)
+            found = self._matching(name) or self._meant(name, naming)
         if len(found) == 1:
             return found[0], self._ids[found[0]]
         if found:
@@ -178,7 +199,7 @@ class Markets:
             f"There is no market {name!r}.",
             field=where,
             value=name,
-            fix=f"Known: {', '.join(sorted(self._ids))}." if self._ids else None,
+            fix=f"{self._near(name)}Known: {', '.join(sorted(self._ids))}." if self._ids else None,
         )
 
     async def find_id(self, naming: Naming) -> int | None:
@@ -194,10 +215,27 @@ class Markets:
     def _matching(self, name: str) -> list[str]:
         if name in self._ids:
             return [name]
-        plain = re.sub(r"[/_-]", "", name).upper()
-        by_symbol = [key for key in self._ids if re.sub(r"[/_-]", "", key.partition(":")[2]).upper() == plain]
+        plain = _plain(name)
+        by_symbol = [key for key in self._ids if _plain(key.partition(":")[2]) == plain]
         found = by_symbol or [key for key in self._ids if self._bases[key][0].upper() == plain]
         return [key for key in found if key in self.configured] or found
+
+    def _meant(self, name: str, naming: Naming) -> list[str]:
+        """The market that ``name`` is an alias of, which is said beside the answer."""
+        plain = _plain(name)
+        written = [
+            alias
+            for alias, market in self._aliases.items()
+            if market in self._ids and (alias == name or _plain(alias.partition(":")[2]) == plain)
+        ]
+        if len(written) == 1 and naming.heard is not None:
+            naming.heard[WARNING] = f"{written[0]} means {self._aliases[written[0]]}"
+        return list(dict.fromkeys(self._aliases[alias] for alias in written))
+
+    def _near(self, name: str) -> str:
+        symbols = {_plain(key.partition(":")[2] or key): key for key in self._ids}
+        near = get_close_matches(_plain(name.partition(":")[2] or name), list(symbols), n=3, cutoff=0.5)
+        return f"Did you mean {', '.join(symbols[each] for each in near)}? " if near else ""
 
     async def _known(self) -> dict[str, int]:
         if not self._ids or time.monotonic() - self._read_at > 10:
@@ -210,4 +248,6 @@ class Markets:
         )
         self._ids = {row["key"]: row["id"] for row in rows}
         self._bases = {row["key"]: (row["base"], row["quote"]) for row in rows}
+        aliases = await self.database.fetch("select key, value from database_info where key like 'alias:%'")
+        self._aliases = {row["key"].removeprefix("alias:"): row["value"] for row in aliases}
         self._read_at = time.monotonic()

@@ -6,19 +6,26 @@ no client rounds it. Times are epoch milliseconds.
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from serve.paging import Key, Listing
 from serve.parameters import Span
 
 __all__ = [
     "CANDLE_CSV",
     "CSV_HEADER",
+    "backtest_trades",
     "backtests",
     "candles",
     "decisions",
     "equity",
     "features",
+    "gaps",
+    "orders",
+    "parity",
     "positions",
     "trades",
+    "walkforwards",
 ]
 
 _MARKET = "m.venue || ':' || m.symbol"
@@ -28,14 +35,18 @@ _CANDLE = """'{"open_time":' || (date_part('epoch', c.open_time) * 1000)::bigint
     || ',"high":' || c.high
     || ',"low":' || c.low || ',"close":' || c.close || ',"volume":' || c.volume
     || coalesce(',"quote_volume":' || c.quote_volume, '') || coalesce(',"trade_count":' || c.trade_count, '')
+    || coalesce(',"origin":"' || c.origin || '"', '')
     || ',"source":"' || c.source || '","complete":' || c.complete || ',"revision":' || c.revision || '}'"""
 
-CSV_HEADER = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,complete,source\n"
+CSV_HEADER = (
+    "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,complete,source,origin\n"
+)
 # close_time as venues and public archives write it: the last millisecond of the candle.
 CANDLE_CSV = """
 select ms(max(open_time)) as last, count(*) as rows, string_agg(
     concat_ws(',', ms(open_time), open, high, low, close, volume, ms(close_time) - 1, coalesce(quote_volume::text, ''),
-        coalesce(trade_count::text, ''), coalesce(taker_buy_volume::text, ''), complete, source),
+        coalesce(trade_count::text, ''), coalesce(taker_buy_volume::text, ''), complete, source,
+        coalesce(origin, '')),
         e'\\n' order by open_time) as text
 from (
     select * from candles where market_id = $1 and interval = $2 and open_time > at_ms($3) and open_time < at_ms($4)
@@ -64,6 +75,23 @@ def features(market_id: int, interval: str, name: str | None, span: Span) -> Lis
     return listing
 
 
+def gaps(market_id: int | None, interval: str | None, mode: str | None, status: str | None, span: Span) -> Listing:
+    """Price gaps by the open time of their third candle; prices are exact JSON numbers."""
+    item = f"""json_build_object('id', g.id, 'market', {_MARKET}, 'interval', g.interval, 'mode', g.mode,
+        'source_interval', g.source_interval, 'type', g.gap_type, 'low', trim_scale(g.gap_low),
+        'high', trim_scale(g.gap_high), 'status', g.status, 'start_time_ms', ms(g.start_time),
+        'found_time_ms', ms(g.found_time), 'touched_time_ms', ms(g.touched_time),
+        'closed_time_ms', ms(g.closed_time), 'close_price', trim_scale(g.close_price), 'detail', g.detail)::text"""
+    source = "from price_gaps g join markets m on m.id = g.market_id"
+    listing = Listing("gaps", source, item, [Key("g.start_time", is_time=True), Key("g.id")])
+    listing.match("g.market_id = {}", market_id)
+    listing.match("g.interval = {}", interval)
+    listing.match("g.mode = {}", mode)
+    listing.match("g.status = {}", status)
+    _within(listing, "g.start_time", span)
+    return listing
+
+
 def decisions(
     book: str | None, market_id: int | None, interval: str | None, outcome: str | None, acting: bool | None, span: Span
 ) -> Listing:
@@ -88,6 +116,23 @@ def decisions(
     return listing
 
 
+def orders(book: str | None, market_id: int | None, interval: str | None, finished: bool | None, span: Span) -> Listing:
+    """Orders by the event time they were made at; ``finished``: only those with a final outcome, or only the others."""
+    item = f"""json_build_object('order_id', o.order_id, 'decision_id', o.decision_id, 'leg', o.leg, 'book', o.book,
+        'mode', b.mode, 'instance_id', o.instance_id, 'market', {_MARKET}, 'interval', o.interval, 'action', o.action,
+        'side', o.side, 'type', o.type, 'quantity', trim_scale(o.quantity)::text,
+        'quote_amount', trim_scale(o.quote_amount)::text, 'status', o.status, 'reason', o.reason,
+        'created_time', ms(o.created_time), 'updated_time', ms(o.updated_time))::text"""
+    source = "from orders o join books b using (book) join markets m on m.id = o.market_id"
+    listing = Listing("orders", source, item, [Key("o.created_time", is_time=True), Key("o.order_id")])
+    _of_book(listing, "o", book)
+    listing.match("o.market_id = {}", market_id)
+    listing.match("o.interval = {}", interval)
+    listing.match("{} = (o.status in ('filled', 'rejected', 'canceled'))", finished)
+    _within(listing, "o.created_time", span)
+    return listing
+
+
 def trades(book: str | None, market_id: int | None, interval: str | None, span: Span) -> Listing:
     """Open and closed trades by their entry time."""
     item = f"""json_build_object('book', t.book, 'mode', b.mode, 'instance_id', t.instance_id, 'market', {_MARKET},
@@ -109,14 +154,24 @@ def trades(book: str | None, market_id: int | None, interval: str | None, span: 
     return listing
 
 
+# Whether an instance has the sleeve; if none, what becomes of what it holds. A backtest's instances are not kept.
+_SLEEVE_STATE = f"""case
+    when b.mode = 'backtest' or i.active and i.book = p.book and p.interval = any(i.intervals)
+        and {_MARKET} = any(i.markets) then 'active'
+    when p.quantity = 0 then 'removed' when b.config ->> 'on_removed' = 'keep' then 'kept' else 'closing' end"""
+
+
 def positions(book: str | None, market_id: int | None) -> Listing:
     """Every sleeve, flat ones too: what each holds and what it is worth."""
     item = f"""json_build_object('book', p.book, 'mode', b.mode, 'instance_id', p.instance_id, 'market', {_MARKET},
-        'interval', p.interval, 'quantity', trim_scale(p.quantity)::text, 'entry_price',
+        'interval', p.interval, 'state', {_SLEEVE_STATE}, 'quantity', trim_scale(p.quantity)::text, 'entry_price',
         trim_scale(p.entry_price)::text,
         'entry_time', ms(p.entry_time), 'cash', trim_scale(p.cash)::text, 'mark', trim_scale(p.mark)::text,
         'equity', trim_scale(p.equity)::text, 'as_of', ms(p.as_of))::text"""
-    source = "from positions p join books b using (book) join markets m on m.id = p.market_id"
+    source = (
+        "from positions p join books b using (book) join markets m on m.id = p.market_id"
+        " left join instances i using (instance_id)"
+    )
     listing = Listing(
         "positions", source, item, [Key(f"p.{name}") for name in ("book", "instance_id", "market_id", "interval")]
     )
@@ -140,7 +195,8 @@ def equity(book: str, market_id: int | None, span: Span, step_ms: int) -> Listin
     listing.where.clear()
     listing.source = f"""from (
         select t.time, sum(v.cash) as cash, sum(v.position_value) as position_value, sum(v.equity) as equity
-        from (select distinct time from equity where book = $1 and ms(time) % $2 = 0 {one_market}) t
+        from (select distinct time from equity where book = $1
+            and (date_part('epoch', time) * 1000)::bigint % $2 = 0 {one_market}) t
         cross join (select distinct market_id from equity where book = $1 {one_market}) k
         cross join lateral (
             select cash, position_value, equity from equity q
@@ -160,6 +216,52 @@ def backtests(status: str | None) -> Listing:
         item,
         [Key("date_trunc('milliseconds', r.created_at)", is_time=True), Key("r.run_id::text")],
     )
+    listing.match("r.status = {}", status)
+    return listing
+
+
+def backtest_trades(run_id: UUID) -> Listing:
+    """The trades of a run's report, the newest entry first."""
+    item = """((t.value - '{return_,entry_ms,exit_ms}'::text[]) || jsonb_build_object('return', t.value -> 'return_',
+        'entry_time', t.value -> 'entry_ms', 'exit_time', t.value -> 'exit_ms'))::text"""
+    source = "from backtest_runs r, jsonb_array_elements(r.report -> 'trades') with ordinality t (value, n)"
+    listing = Listing("backtest_trades", source, item, [Key("t.n")])
+    listing.match("r.run_id = {}", run_id)
+    return listing
+
+
+def walkforwards(status: str | None, *, whole: bool) -> Listing:
+    """Walk-forwards, newest first; the ``whole`` of their results, or what was out of sample."""
+    results = (
+        "w.results, 'provenance', w.provenance"
+        if whole
+        else "case when w.results is not null then json_build_object('out_of_sample', w.results -> 'out_of_sample') end"
+    )
+    item = f"""json_build_object('run_id', w.run_id, 'strategy', w.strategy, 'market', w.market,
+        'intervals', w.intervals, 'status', w.status, 'progress', w.progress, 'error', w.error, 'config', w.config,
+        'results', {results}, 'created_at', ms(w.created_at), 'finished_at', ms(w.finished_at))::text"""
+    listing = Listing(
+        "walkforwards",
+        "from walkforwards w",
+        item,
+        [Key("date_trunc('milliseconds', w.created_at)", is_time=True), Key("w.run_id::text")],
+    )
+    listing.match("w.status = {}", status)
+    return listing
+
+
+def parity(book: str | None, status: str | None, *, with_differences: bool = False) -> Listing:
+    """Results of nightly checks, ``with_differences`` those that are stored of each."""
+    differences = """, 'differences', (select coalesce(json_agg(json_build_object('time', ms(d.time), 'kind', d.kind,
+        'key', d.key, 'field', d.field, 'live', d.live, 'reference', d.reference, 'cause', d.cause, 'detail', d.detail,
+        'explained', d.explained) order by d.n), '[]') from parity_differences d
+        where d.book = r.book and d.day = r.day)"""
+    item = f"""json_build_object('book', r.book, 'day', r.day, 'status', r.status, 'complete', r.complete,
+        'reached', ms(r.reached), 'explained', r.explained, 'unexplained', r.unexplained, 'counts', r.counts,
+        'error', r.error, 'code_version', r.code_version, 'started_at', ms(r.started_at),
+        'finished_at', ms(r.finished_at){differences if with_differences else ""})::text"""
+    listing = Listing("parity", "from parity_runs r", item, [Key("r.day::text"), Key("r.book")])
+    listing.match("r.book = {}", book)
     listing.match("r.status = {}", status)
     return listing
 

@@ -5,6 +5,7 @@ Answers are written as JSON text by SQL; these classes document them and tests h
 
 from __future__ import annotations
 
+import datetime as dt
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
@@ -22,7 +23,11 @@ __all__ = [
     "FeatureValue",
     "Health",
     "Listed",
+    "ParityDay",
+    "ParityDifference",
+    "ParityRun",
     "Position",
+    "PriceGap",
     "Problem",
     "Root",
     "Series",
@@ -82,6 +87,7 @@ class Candle(BaseModel):
     quote_volume: float | None = None
     trade_count: int | None = None
     source: Literal["live", "rest", "import", "derived", "native"] | None = None
+    origin: str | None = Field(None, description="venue:symbol that lent it, when its own venue could not give it.")
     complete: bool
     revision: int = 0
     closed: bool = Field(True, description="False only for the forming candle, which may still change.")
@@ -98,6 +104,26 @@ class FeatureValue(BaseModel):
     name: str
     value: float | None
     params: dict[str, Any]
+
+
+class PriceGap(BaseModel):
+    """A zone of prices that three candles left behind; ``start_time_ms`` is the open time of the third."""
+
+    id: str
+    market: str
+    interval: str
+    mode: Literal["strict", "body", "open", "b2dir"]
+    source_interval: str = Field(description="What the candles were made of: 1m, or the interval itself if native.")
+    type: Literal["up", "down"]
+    low: float
+    high: float
+    status: Literal["open", "touched", "filled"]
+    start_time_ms: Ms
+    found_time_ms: Ms = Field(description="The close of the third candle.")
+    touched_time_ms: Ms | None = Field(description="Open time of the first candle that entered the zone.")
+    closed_time_ms: Ms | None = Field(description="Open time of the candle that filled it.")
+    close_price: float | None = Field(description="The edge of the zone that was reached.")
+    detail: dict[str, Any] = Field(description="`holes`: [from, to) in ms that nobody saw before it was filled.")
 
 
 class Decision(BaseModel):
@@ -119,6 +145,28 @@ class Decision(BaseModel):
     features: dict[str, Any]
     candle_revision: int
     decided_at: Ms
+
+
+class Order(BaseModel):
+    order_id: str = Field(description="The client order id: the venue knows the order by it.")
+    decision_id: str | None
+    leg: int
+    book: str
+    mode: Mode
+    instance_id: str
+    market: str
+    interval: str
+    action: Literal["OPEN_LONG", "CLOSE_LONG", "OPEN_SHORT", "CLOSE_SHORT"]
+    side: Literal["BUY", "SELL"]
+    type: str
+    quantity: Money | None
+    quote_amount: Money | None
+    status: Literal["intent", "unknown", "open", "partial", "filled", "rejected", "canceled"] = Field(
+        description="intent: committed, maybe not sent. unknown: sent, the answer was lost, and the venue is asked."
+    )
+    reason: str
+    created_time: Ms
+    updated_time: Ms
 
 
 class Trade(BaseModel):
@@ -145,6 +193,10 @@ class Position(BaseModel):
     instance_id: str
     market: str
     interval: str
+    state: Literal["active", "closing", "kept", "removed"] = Field(
+        description="active: an instance has it. Otherwise its instance was removed: the position is being closed, is"
+        " kept as it is, or there is none (any more)."
+    )
     quantity: Money = Field(description="Negative when short.")
     entry_price: Money | None
     entry_time: Ms | None
@@ -172,6 +224,8 @@ class MarketHealth(BaseModel):
     status: Literal["ok", "degraded", "down"]
     reasons: list[str]
     feed: Literal["up", "down", "unknown"]
+    stale: str | None = Field(description="Why no target of this market is acted on; null while its data is fresh.")
+    stale_since: Ms | None
     last_close: Ms | None
     age_s: float | None
     unresolved_holes: int
@@ -185,20 +239,92 @@ class Book(BaseModel):
     capital: Money
 
 
+class Lag(BaseModel):
+    """How far a consumer's cursor is behind the recorder's."""
+
+    consumer: str = Field(description="timeframe, brain, or execution with its book.")
+    market: str
+    lag_s: float
+
+
+class OpenOrder(BaseModel):
+    """An order whose end is not known yet."""
+
+    order_id: str
+    book: str
+    market: str
+    action: str
+    status: str = Field(description="intent, open, partial, or unknown: then the venue is being asked.")
+    reason: str
+    since_ms: Ms
+
+
+class ChannelHealth(BaseModel):
+    """Messages of one channel that are not sent."""
+
+    channel: str
+    waiting: int
+    dead: int = Field(description="Given up.")
+    oldest_s: float
+    last_error: str
+
+
+class ActorHealth(BaseModel):
+    """What the supervisor found when it last asked."""
+
+    actor: str
+    state: str = Field(description="ok, starting, or not answering.")
+    pid: int | None
+    restarts: int
+    detail: str
+    since_s: float
+    checked_s: float
+
+
+class LastParity(BaseModel):
+    """The newest nightly comparison of a book with the reference backtest."""
+
+    book: str
+    day: str
+    status: str
+    explained: int
+    unexplained: int
+    error: str
+
+
+class HeldPosition(BaseModel):
+    """A position that no configured instance has."""
+
+    name: str
+    book: str
+    market: str
+    interval: str
+    quantity: Money
+    closing: bool = Field(description="Its book wants it closed at the next open; else it is kept as it is.")
+
+
 class Health(BaseModel):
-    """degraded: a last 1m close older than 120 s, unresolved holes, or a feed that is down. down: older than 300 s,
-    or no database.
+    """degraded: a last 1m close older than 120 s, a stale market, unresolved holes, a feed that is down, a consumer
+    that is minutes behind, an actor that does not answer, an order of unknown outcome, messages that cannot be sent, or
+    a backtest that disagrees. down: older than 300 s, or no database. ``notes`` are no faults: what warms up or waits.
     """
 
     status: Literal["ok", "degraded", "down"]
     database: Literal["ok", "down"]
     reasons: list[str]
+    notes: list[str] = []
     clock: Literal["venue", "simulated"] | None = Field(None, description="Which clock ages are measured by.")
     now: Ms | None = None
     origin: str | None = Field(None, description="venue, or simulator when a replay is shown.")
     books: list[Book] = []
     intervals: list[str] = []
     markets: list[MarketHealth] = []
+    behind: list[Lag] = []
+    orders: list[OpenOrder] = []
+    outbox: list[ChannelHealth] = []
+    actors: list[ActorHealth] = []
+    parity: list[LastParity] = []
+    held: list[HeldPosition] = []
 
 
 class Stats(BaseModel):
@@ -285,3 +411,44 @@ class Backtest(BaseModel):
     results: dict[str, Any] | None
     created_at: Ms
     finished_at: Ms | None
+
+
+class ParityRun(BaseModel):
+    """How one UTC day of a book compares with the reference backtest of the same candles.
+
+    identical; explained: every difference has a known cause; different: some have none; failed: it could not be
+    compared, ``error`` says why.
+    """
+
+    book: str
+    day: dt.date
+    status: Literal["identical", "explained", "different", "failed"]
+    complete: bool = Field(description="Whether the book had come to the end of the day.")
+    reached: Ms | None = Field(description="How far it had come.")
+    explained: int
+    unexplained: int
+    counts: dict[str, int] = Field(description="How many candles, signals, decisions, fills ... were compared.")
+    error: str
+    code_version: str
+    started_at: Ms
+    finished_at: Ms
+
+
+class ParityDifference(BaseModel):
+    """``kind`` is what it is about, ``field`` which value differs (none: one side lacks it whole). ``cause`` is a word:
+    late, stale, risk, revised, healed, config or downtime explain it; value, missing and extra do not.
+    """
+
+    time: Ms
+    kind: str
+    key: str
+    field: str | None
+    live: str | None
+    reference: str | None
+    cause: str
+    detail: str
+    explained: bool
+
+
+class ParityDay(ParityRun):
+    differences: list[ParityDifference]

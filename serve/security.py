@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.parameters import WARNING
 from serve.problems import problem
 from trading.config.model import ServeSettings
 from trading.errors import ConfigError
@@ -183,7 +184,7 @@ class Guard:
                 return
             await self._app(scope, receive, send)
             return
-        sender = _with_headers(send, headers.get("host", ""), scope["path"])
+        sender = _with_headers(send, headers.get("host", ""), scope)
         if refusal is not None:
             status, detail, field, fix = refusal
             extra = {"WWW-Authenticate": 'Bearer realm="manta"'} if status == 401 else None
@@ -240,7 +241,7 @@ def _limited(receive: Receive) -> Receive:
     return limited
 
 
-def _with_headers(send: Send, host: str, path: str) -> Send:
+def _with_headers(send: Send, host: str, scope: Scope) -> Send:
     # Older browsers do not count a WebSocket to the same host as 'self'. The host was checked before it is echoed here.
     safe_host = host if all(sign.isalnum() or sign in ".-:[]_" for sign in host) else ""
     policy = _POLICY.format(sockets=f"ws://{safe_host} wss://{safe_host}" if safe_host else "")
@@ -250,9 +251,13 @@ def _with_headers(send: Send, host: str, path: str) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers[name] = value
-            headers["Content-Security-Policy"] = policy
+            # A page that stands alone brings a stricter policy of its own.
+            headers.setdefault("Content-Security-Policy", policy)
+            if (warning := scope.get(WARNING)) is not None:
+                # 299: a lasting warning, from nobody in particular.
+                headers["Warning"] = f'299 - "{warning}"'
             if "cache-control" not in headers:
-                headers["Cache-Control"] = "no-store" if path.startswith("/api/") else "no-cache"
+                headers["Cache-Control"] = "no-store" if scope["path"].startswith("/api/") else "no-cache"
         await send(message)
 
     return sender

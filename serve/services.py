@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from serve.database import Database
 from serve.parameters import Markets
+from serve.shelf import Shelf
 from serve.stream import Hub
 from serve.summaries import Summaries
 from trading.config.model import Config
@@ -30,7 +31,9 @@ class Services:
     markets: Markets
     summaries: Summaries
     hub: Hub
+    shelf: Shelf
     launch: Launch | None
+    launch_walkforward: Launch | None = None
 
 
 def _services(connection: HTTPConnection) -> Services:

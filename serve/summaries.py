@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import time
 from typing import Any
 
 from serve.database import Database
 from serve.parameters import Markets
+from trading.condition import report
 from trading.config.model import Config, FeatureSpec
 from trading.features.registry import load_feature
 from trading.intervals import DAY_MS, MINUTE_MS
+from trading.storage.condition import read_condition, read_now
 
 __all__ = ["Summaries"]
 
-_DEGRADED_AFTER_S = 120
-_DOWN_AFTER_S = 300
-_RANK = {"ok": 0, "degraded": 1, "down": 2}
-
-_STATE = """
-select m.id, m.venue || ':' || m.symbol as market,
-    (select ms(c.close_time) from candles c where c.market_id = m.id and c.interval = '1m' order by c.open_time desc
-    limit 1) as last_close,
-    (select count(*) from data_quality q where q.market_id = m.id and q.kind = 'hole' and not q.resolved
-        and q.reason <> 'absent') as holes,
-    (select e.kind from events e where e.stream = m.venue || ':' || m.symbol and e.kind in ('feed_up', 'feed_down')
-        order by e.seq desc limit 1) as feed
-from markets m where m.venue || ':' || m.symbol = any($1)
-"""
 _WARMING = """
 select i.name, s.market_id, s.interval, s.status, s.warm_have, s.warm_need, s.target, s.confidence,
 ms(s.close_time) as close_time
@@ -75,26 +62,10 @@ class Summaries:
     config: Config
 
     async def health(self) -> dict[str, Any]:
-        rows = {row["market"]: row for row in await self.database.fetch(_STATE, list(self.config.markets))}
-        simulated, now = await self._now([row["last_close"] for row in rows.values()])
-        warming = await self._warming([row["id"] for row in rows.values()])
-        markets = [_market_health(key, rows.get(key), now, warming) for key in self.config.markets]
-        worst = max((market["status"] for market in markets), key=_RANK.__getitem__, default="ok")
-        books = await self.database.fetch(
-            "select book, mode, currency, trim_scale(capital)::text as capital from books where mode <>"
-            " 'backtest' order by book"
-        )
-        return {
-            "status": worst,
-            "database": "ok",
-            "reasons": [f"{market['market']}: {reason}" for market in markets for reason in market["reasons"]],
-            "clock": "simulated" if simulated else "venue",
-            "now": now,
-            "origin": "simulator" if simulated else "venue",
-            "books": [dict(row) for row in books],
-            "intervals": ["1m", *self.config.all_intervals()],
-            "markets": markets,
-        }
+        """What ``trading.condition`` says of the whole; a simulation's ages are those of its own time."""
+        async with self.database.connection() as connection:
+            condition = await read_condition(connection, self.config.markets)
+        return {**report(condition), "intervals": ["1m", *self.config.all_intervals()]}
 
     async def stats(self, market: str, market_id: int) -> dict[str, Any]:
         last = await self.database.fetchval(
@@ -102,7 +73,8 @@ class Summaries:
             " limit 1",
             market_id,
         )
-        _, now = await self._now([last])
+        async with self.database.connection() as connection:
+            _, now = await read_now(connection, market, [last])
         # Whole minutes, so that a full day has exactly 1,440 candles.
         upto = now // MINUTE_MS * MINUTE_MS
         span = (market_id, upto - DAY_MS, upto)
@@ -179,49 +151,8 @@ class Summaries:
             reading["distance_percent"] = round((close / value - 1) * 100, 4) if value else None
         return reading
 
-    async def _now(self, last_closes: list[int | None]) -> tuple[bool, int]:
-        """(simulated, the venue's present time in ms). A replay's time is that of its newest event or candle."""
-        origin = await self.database.fetchval("select value from database_info where key = 'origin'")
-        if origin != "simulator":
-            return False, round(time() * 1000)
-        newest = await self.database.fetchval(
-            "select ms(max(event_time)) from (select event_time from events order by seq desc limit 200) recent"
-        )
-        return True, max(moment for moment in (newest, *last_closes, 0) if moment is not None)
-
     async def _warming(self, market_ids: list[int]) -> list[Any]:
         return await self.database.fetch(_WARMING, market_ids)
-
-
-def _market_health(key: str, row: Any, now: int, signals: list[Any]) -> dict[str, Any]:
-    last = row["last_close"] if row else None
-    age = max(0, now - last) / 1000 if last is not None else None
-    feed = {"feed_up": "up", "feed_down": "down", None: "unknown"}[row["feed"] if row else None]
-    found = []
-    if age is None:
-        found.append(("down", "no closed 1m candle yet"))
-    elif age > _DOWN_AFTER_S:
-        found.append(("down", f"the last 1m candle closed {age:.0f} s ago"))
-    elif age > _DEGRADED_AFTER_S:
-        found.append(("degraded", f"the last 1m candle closed {age:.0f} s ago"))
-    if feed == "down":
-        found.append(("degraded", "the feed is down"))
-    if row and row["holes"]:
-        found.append(("degraded", f"{row['holes']} unresolved hole{'s' if row['holes'] > 1 else ''}"))
-    return {
-        "market": key,
-        "status": max((status for status, _ in found), key=_RANK.__getitem__, default="ok"),
-        "reasons": [reason for _, reason in found],
-        "feed": feed,
-        "last_close": last,
-        "age_s": age,
-        "unresolved_holes": row["holes"] if row else 0,
-        "warming": [
-            {"name": item["name"], "interval": item["interval"], "warming": f"{item['warm_have']}/{item['warm_need']}"}
-            for item in signals
-            if row and item["market_id"] == row["id"] and item["status"] == "warming"
-        ],
-    }
 
 
 def _opinion(row: Any) -> dict[str, Any]:

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["pytester", "tests.plugins.covers", "tests.plugins.leftovers", "tests.plugins.postgres"]
+pytest_plugins = [
+    "pytester",
+    "tests.plugins.covers",
+    "tests.plugins.leftovers",
+    "tests.plugins.longest_first",
+    "tests.plugins.postgres",
+    "tests.plugins.lived",
+]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

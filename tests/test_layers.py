@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-HEAVY = {"ray", "pandas", "numba", "ccxt", "web3"}
+HEAVY = {"ray", "pandas", "numba", "ccxt", "web3", "talib"}
 
 
 @pytest.mark.parametrize("package", ["trading", "monitoring"])

@@ -7,26 +7,23 @@ minute the lane's features start over, because no number may be computed across 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
-from math import nan
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from trading.candles import UNIT, Candle, Hole, HoleReason
+from trading.candles import Candle, Hole, HoleReason
 from trading.config.model import FeatureSpec
-from trading.events import Rebuild, Signal, SignalStatus, StreamItem
-from trading.features.contract import Feature, FeatureTrack
+from trading.events import Rebuild, Signal, StreamItem
 from trading.features.registry import load_feature
 from trading.instances import Instance
 from trading.invariants import require
-from trading.strategies.contract import FLAT, HOLD, SHORT, TARGETS
+from trading.lanes import FAILED, Lane, Run
+from trading.natives import is_native
+from trading.plan import Plan
+from trading.strategies.contract import StrategyFailed
 
-__all__ = ["BrainState", "FeatureValue", "Reseed", "SeedNeed", "warm_text"]
+__all__ = ["FAILED", "BrainState", "FeatureValue", "Reseed", "SeedNeed", "warm_text"]
 
-_READY = SignalStatus.READY.value
-_WARMING = SignalStatus.WARMING.value
-_HOLE = SignalStatus.HOLE.value
-_HOLD = TARGETS[HOLD]
 _MISSING = HoleReason.MISSING.value
 
 
@@ -39,7 +36,7 @@ class FeatureValue(NamedTuple):
     open_time_ms: int
     close_time_ms: int
     value: float | None
-    params: dict[str, int | float]
+    params: dict[str, int | float | str]
     have: int
     need: int
 
@@ -64,122 +61,13 @@ def warm_text(have: int, need: int) -> str:
     return f"warming {have}/{need}" if have < need else ""
 
 
-class _Run:
-    """One instance on one lane."""
-
-    __slots__ = (
-        "confidence", "instance_id", "live_from_ms", "names", "need", "now", "params", "row", "rule", "spot", "tracks",
-        "unknown",
-    )  # fmt: skip
-
-    def __init__(self, instance: Instance, lane: _Lane) -> None:
-        strategy = instance.load()
-        self.instance_id = instance.instance_id
-        self.live_from_ms = instance.live_from_ms
-        self.spot = instance.profile == "spot"
-        self.params = strategy.params
-        self.rule = strategy.rule
-        self.confidence = strategy.confidence
-        self.need = strategy.warmup
-        self.names = tuple(strategy.features)
-        self.tracks = tuple(lane.track(feature) for feature in strategy.features.values())
-        self.row: Any = strategy.row
-        self.unknown = strategy.row(*(nan for _ in strategy.row._fields))
-        self.now = self.unknown
-        lane.history = max(lane.history, strategy.history)
-
-    def see(self, close: float) -> Any:
-        """Make the row of the candle just closed; returns the row before it."""
-        prev = self.now
-        self.now = self.row(close, *(nan if track.value is None else track.value for track in self.tracks))
-        return prev
-
-    def signal(self, candle: Candle, have: int, status: str, prev: Any) -> Signal:
-        target, confidence = _HOLD, 0.0
-        if status == _READY:
-            now = self.now
-            code = self.rule(now, prev, self.params)
-            if code != HOLD:
-                confidence = 1.0
-            if self.confidence is not None:
-                confidence = self.confidence(now, self.params)
-            # A spot account cannot be short: below its line it holds cash.
-            target = TARGETS[FLAT if self.spot and code == SHORT else code]
-        return Signal(
-            self.instance_id,
-            candle.market,
-            candle.interval,
-            candle.open_time_ms,
-            candle.close_time_ms,
-            target,
-            confidence,
-            status,
-            have if have < self.need else self.need,
-            self.need,
-            candle.close,
-            {name: track.value for name, track in zip(self.names, self.tracks, strict=True)},
-            candle.revision,
-            candle.received_ns,
-        )
-
-
-class _Lane:
-    """One (market, interval). ``have`` counts complete candles since the start or the last missing minute."""
-
-    def __init__(self, market: str, interval: str, closed_ms: int) -> None:
-        self.market = market
-        self.interval = interval
-        self.closed_ms = closed_ms
-        self.history = 0
-        self.have = 0
-        self.hole = False
-        self.tracks: dict[Feature, FeatureTrack] = {}
-        self.shown: list[tuple[str, FeatureTrack, dict[str, int | float]]] = []
-        self.runs: list[_Run] = []
-
-    def track(self, feature: Feature) -> FeatureTrack:
-        self.history = max(self.history, feature.history)
-        if feature not in self.tracks:
-            self.tracks[feature] = FeatureTrack(feature)
-        return self.tracks[feature]
-
-    def forget(self, *, hole: bool) -> None:
-        self.hole = hole
-        self.have = 0
-        for track in self.tracks.values():
-            track.reset()
-        for run in self.runs:
-            run.now = run.unknown
-
-    def step(self, candle: Candle) -> None:
-        """Update the features; an incomplete candle makes them start over instead."""
-        self.closed_ms = candle.close_time_ms
-        if not candle.complete:
-            self.forget(hole=True)
-            return
-        self.have += 1
-        for track in self.tracks.values():
-            track.update(candle)
-
-    def see(self, candle: Candle) -> list[Any]:
-        """After ``step``: make every run's row; returns the rows before."""
-        if not candle.complete:
-            return [run.unknown for run in self.runs]
-        close = candle.close / UNIT
-        return [run.see(close) for run in self.runs]
-
-    def status(self, run: _Run) -> str:
-        if self.have >= run.need:
-            return _READY
-        return _HOLE if self.hole else _WARMING
-
-
 class BrainState:
     """The lanes of the given markets. Pure: no clock, no I/O.
 
     Guarantees: the same candles give the same signals, bit for bit, wherever the run was cut and seeded again; nothing
     depends on a later candle; a candle that was handled is ignored when it comes again. Nothing here is durable: after
-    a restart give the committed ``positions`` (close time by market) and ``seed`` every lane that ``needs`` names.
+    a restart give the committed ``positions`` (close time by market), ``seed`` every lane that ``needs`` names, and
+    ``resume`` the states of strategies that have one.
     """
 
     def __init__(
@@ -188,11 +76,16 @@ class BrainState:
         features: Sequence[FeatureSpec] = (),
         markets: Sequence[str] = (),
         positions: Mapping[str, int] | None = None,
+        on_failure: Callable[[StrategyFailed], None] | None = None,
     ) -> None:
+        """``on_failure`` is told of a strategy that failed on a candle, which then holds; without it that is raised."""
         self._positions: dict[str, int] = dict(positions or {})
-        self._lanes: dict[str, dict[str, _Lane]] = {market: {} for market in markets}
+        self._lanes: dict[str, dict[str, Lane]] = {market: {} for market in markets}
+        # Candles that wait for a longer one that closes at the same time; markets seeded and not asked since.
+        self._waiting: dict[str, list[Candle]] = {market: [] for market in markets}
+        self._unsettled: set[str] = set()
         for spec in features:
-            feature = load_feature(spec.kind, spec.params)
+            feature = load_feature(spec.kind, spec.params, spec.output)
             for market in self._lanes:
                 for interval in spec.intervals:
                     lane = self._lane(market, interval)
@@ -201,7 +94,7 @@ class BrainState:
             for market in instance.markets:
                 for interval in instance.intervals if market in self._lanes else ():
                     lane = self._lane(market, interval)
-                    lane.runs.append(_Run(instance, lane))
+                    lane.add(Run(instance, lane, partial(self._lane, market), on_failure))
 
     @property
     def markets(self) -> tuple[str, ...]:
@@ -215,6 +108,23 @@ class BrainState:
         """How many of the newest candles each lane of ``market`` wants after a restart."""
         return tuple(SeedNeed(lane.interval, lane.history) for lane in self._lanes[market].values())
 
+    def plans(self, market: str) -> dict[tuple[str, str, str], Plan]:
+        """Of each instance with a state of its own on ``market``, by (instance, market, interval), what it is now."""
+        return {
+            (run.instance_id, market, interval): run.evaluator.idle
+            for interval, lane in self._lanes[market].items()
+            for run in lane.runs
+            if run.evaluator.idle.state is not None
+        }
+
+    def resume(self, plans: Mapping[tuple[str, str, str], Plan]) -> None:
+        """Let instances go on from the plans of their newest committed signals, as ``plans`` names them."""
+        for (identity, market, interval), plan in plans.items():
+            lane = self._lanes.get(market, {}).get(interval)
+            for run in lane.runs if lane is not None else ():
+                if run.instance_id == identity:
+                    run.evaluator.resume(plan)
+
     def seed(self, market: str, interval: str, candles: Iterable[Candle], holes: Iterable[Hole] = ()) -> None:
         """Warm one lane up, from nothing and silently, with candles in order that were handled before.
 
@@ -222,18 +132,9 @@ class BrainState:
         of whose minutes is present is not there to say that it is incomplete.
         """
         lane = self._lanes[market][interval]
-        lane.forget(hole=False)
-        missing = sorted(
-            (hole for hole in holes if hole.reason == _MISSING), key=lambda hole: hole.from_ms, reverse=True
-        )
-        for candle in candles:
-            while missing and missing[-1].from_ms < candle.close_time_ms:
-                self._break(lane, missing.pop())
-            lane.step(candle)
-            lane.see(candle)
-        for hole in reversed(missing):
-            self._break(lane, hole)
+        lane.seed(_in_order(candles, holes, self._positions.get(market, 0)))
         lane.closed_ms = max(lane.closed_ms, self._positions.get(market, 0))
+        self._unsettled.add(market)
 
     def handle(self, item: StreamItem) -> list[Candle | FeatureValue | Signal | Reseed]:
         """What follows from one Candle, Hole or Rebuild: the 1m candle itself, then feature values, then signals.
@@ -241,38 +142,48 @@ class BrainState:
         After a ``Reseed`` the lanes it names hold until ``seed`` was called for them.
         """
         if isinstance(item, Candle):
+            if item.market in self._unsettled:
+                self._settle(item.market)
+            if self._waiting[item.market] and item.close_time_ms > self._positions[item.market]:
+                return [*self._release(item.market), *self._candle(item)]
             return self._candle(item)
         if isinstance(item, Hole):
+            out = self._release(item.market)
             if item.reason == _MISSING and item.to_ms > self._positions.get(item.market, 0):
                 for lane in self._lanes[item.market].values():
                     lane.forget(hole=True)
-            return []
+            return out
         if isinstance(item, Rebuild):
+            out = self._release(item.market)
             for lane in self._lanes[item.market].values():
                 lane.forget(hole=True)
-            return [Reseed(item.market, self._positions.get(item.market, 0), self.needs(item.market))]
+            return [*out, Reseed(item.market, self._positions.get(item.market, 0), self.needs(item.market))]
         raise TypeError(f"a brain takes no {type(item).__name__}")
 
-    def advance(self, market: str, upto_ms: int) -> None:
-        """Everything of ``market`` up to ``upto_ms`` was handled, absent minutes too: call it after each batch."""
+    def advance(self, market: str, upto_ms: int) -> list[FeatureValue | Signal]:
+        """Everything of ``market`` up to ``upto_ms`` was handled, absent minutes too: call it after each batch.
+
+        Returns what had still waited for a longer candle that did not come.
+        """
+        out = self._release(market)
         self._positions[market] = max(upto_ms, self._positions.get(market, 0))
         for lane in self._lanes[market].values():
             lane.closed_ms = max(lane.closed_ms, upto_ms)
+        return out
 
     def validate(self) -> None:
         """Raise AssertionError if the state contradicts itself."""
         for market, lanes in self._lanes.items():
             for interval, lane in lanes.items():
                 require((lane.market, lane.interval) == (market, interval), market, interval)
-                for track in chain(lane.tracks.values(), (shown for _, shown, _ in lane.shown)):
+                for track in lane.tracks.values():
                     track.validate()
-                    require(track is lane.tracks[track.feature], market, interval, track.feature)
                     require(track.have == min(lane.have, track.need), market, interval, track.feature)
 
-    def _lane(self, market: str, interval: str) -> _Lane:
+    def _lane(self, market: str, interval: str) -> Lane:
         lanes = self._lanes[market]
         if interval not in lanes:
-            lanes[interval] = _Lane(market, interval, self._positions.get(market, 0))
+            lanes[interval] = Lane(market, interval, self._positions.get(market, 0))
         return lanes[interval]
 
     def _candle(self, candle: Candle) -> list[Candle | FeatureValue | Signal | Reseed]:
@@ -290,15 +201,49 @@ class BrainState:
         if lane is None or close_ms <= lane.closed_ms or close_ms < position_ms:
             return out
         self._positions[market] = close_ms
+        if lane.waits(close_ms):
+            lane.closed_ms = close_ms
+            self._waiting[market].append(candle)
+            return out
+        out += self._step(lane, candle)
+        if self._waiting[market]:
+            out += self._release(market, ready=True)
+        return out
+
+    def _release(self, market: str, *, ready: bool = False) -> list[Any]:
+        """Handle the candles that waited: those that need not wait any longer, or all."""
+        out: list[Any] = []
+        waiting, self._waiting[market] = self._waiting[market], []
+        for candle in waiting:
+            lane = self._lanes[market][candle.interval]
+            if ready and lane.waits(candle.close_time_ms):
+                self._waiting[market].append(candle)
+            else:
+                out += self._step(lane, candle)
+        return out
+
+    def _settle(self, market: str) -> None:
+        lanes = self._lanes[market].values()
+        for lane in lanes:
+            lane.settle()
+        for lane in lanes:
+            lane.trail.clear()
+        self._unsettled.discard(market)
+
+    def _step(self, lane: Lane, candle: Candle) -> list[FeatureValue | Signal]:
+        out: list[FeatureValue | Signal] = []
         lane.step(candle)
+        if is_native(candle):
+            lane.see(candle)
+            return out
         for name, track, params in lane.shown:
             out.append(
                 FeatureValue(
-                    market,
+                    candle.market,
                     candle.interval,
                     name,
                     candle.open_time_ms,
-                    close_ms,
+                    candle.close_time_ms,
                     track.value,
                     params,
                     track.have,
@@ -306,11 +251,21 @@ class BrainState:
                 )
             )
         for run, prev in zip(lane.runs, lane.see(candle), strict=True):
-            if close_ms > run.live_from_ms:
-                out.append(run.signal(candle, lane.have, lane.status(run), prev))
+            if candle.close_time_ms > run.live_from_ms:
+                out.append(run.signal(candle, lane, prev))
         return out
 
-    def _break(self, lane: _Lane, hole: Hole) -> None:
-        # What begins at the position is still waited for.
-        if hole.from_ms < self._positions.get(lane.market, 0):
-            lane.forget(hole=True)
+
+def _in_order(candles: Iterable[Candle], holes: Iterable[Hole], position_ms: int) -> Iterator[Candle | int]:
+    """The candles, and before each the ends of the missing minutes that began before its close."""
+    # What begins at the position is still waited for.
+    missing = sorted(
+        (hole for hole in holes if hole.reason == _MISSING and hole.from_ms < position_ms),
+        key=lambda hole: hole.from_ms,
+        reverse=True,
+    )
+    for candle in candles:
+        while missing and missing[-1].from_ms < candle.close_time_ms:
+            yield missing.pop().to_ms
+        yield candle
+    yield from (hole.to_ms for hole in reversed(missing))

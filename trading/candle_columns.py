@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from trading.intervals import CANONICAL, Interval, parse_interval
 __all__ = ["CandleColumns", "Integers", "columns_from", "columns_of"]
 
 Integers = NDArray[np.int64]
+_Part: TypeAlias = "slice | NDArray[np.bool_]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,10 @@ class CandleColumns:
         """Return the candles that open at or after ``start_ms`` and before ``end_ms``."""
         first = 0 if start_ms is None else int(np.searchsorted(self.open_time_ms, start_ms))
         last = len(self) if end_ms is None else int(np.searchsorted(self.open_time_ms, end_ms))
-        part = slice(first, last)
+        return self.at(slice(first, last))
+
+    def at(self, part: _Part) -> CandleColumns:
+        """Return the candles that ``part``, a slice or a flag for each, chooses."""
         return CandleColumns(
             self.market,
             self.interval,
@@ -69,14 +74,20 @@ class CandleColumns:
         )
 
     @property
+    def close_time_ms(self) -> Integers:
+        """Exclusive close times."""
+        if self.interval.width_ms is not None:
+            return self.open_time_ms + self.interval.width_ms
+        return np.array([self.interval.close_of(time) for time in self.open_time_ms.tolist()], np.int64)
+
+    @property
     def _optional(self) -> tuple[Integers | None, ...]:
         return self.quote_volume, self.trade_count, self.taker_buy_volume, self.taker_buy_quote_volume
 
     def candles(self, source: str = Source.IMPORT) -> list[Candle]:
         """Return the rows as candles."""
         times = self.open_time_ms.tolist()
-        width_ms = self.interval.width_ms
-        closes = [t + width_ms for t in times] if width_ms else [self.interval.close_of(t) for t in times]
+        closes = self.close_time_ms.tolist()
         nothing: list[int | None] = [None] * len(times)
         quote, count, taker = (nothing if array is None else array.tolist() for array in self._optional[:3])
         name, market = self.interval.name, self.market

@@ -1,8 +1,9 @@
 """Candle files: csv, csv.gz and parquet, read into columns of exact integers.
 
 A file has a header: ``open_time, open, high, low, close, volume``, or all columns of Binance's archive (``COLUMNS``).
-``open_time`` is unix milliseconds, UTC. Numbers are decimals below 9.2e10: prices of at most eight places, volumes with
-more are rounded to eight. Rows ascend by open time; a time without a row is a candle that the venue does not have.
+``open_time`` is unix milliseconds, UTC; a column ``time`` in its place holds UTC dates such as ``2025-07-16 12:00:00``,
+as the files of ``seed_files`` do. Numbers are decimals below 9.2e10: prices of at most eight places, volumes with more
+are rounded to eight. Rows ascend by open time; a time without a row is a candle that the venue does not have.
 
 Two readers give the same result: a plain one, row by row, which knows the line of every fault, and Arrow for large
 files, whose refusals are explained by the plain one.
@@ -15,28 +16,26 @@ import gzip
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trading.candle_columns import CandleColumns, Integers, columns_from
-from trading.candles import Candle, check_candle, to_units
+from trading.candle_numbers import INT64_MAX, PLAIN_INTEGERS, integers_of, units_of_text
+from trading.candles import Candle, check_candle
 from trading.errors import BadInput
 from trading.intervals import Interval, parse_interval
+from trading.seed_files import parse_seed_time
 
-__all__ = ["COLUMNS", "load_candles", "load_columns"]
+__all__ = ["COLUMNS", "REQUIRED", "load_candles", "load_columns"]
 
-_REQUIRED = ("open_time", "open", "high", "low", "close", "volume")
-COLUMNS = (*_REQUIRED, "close_time", "quote_volume", "count", "taker_buy_volume", "taker_buy_quote_volume", "ignore")
-_PLAIN_INTEGERS = frozenset({"open_time", "close_time", "count"})
+REQUIRED = ("open_time", "open", "high", "low", "close", "volume")
+COLUMNS = (*REQUIRED, "close_time", "quote_volume", "count", "taker_buy_volume", "taker_buy_quote_volume", "ignore")
 _READ = tuple(name for name in COLUMNS if name != "ignore")
 _FORMATS = (".csv", ".csv.gz", ".parquet")
 # A file this small is read in well under a second row by row, and Arrow's 30 MB of memory are saved.
 _SMALL_BYTES = 1_000_000
-_INT64_MAX = 2**63 - 1
 
 
 def load_candles(
@@ -99,11 +98,13 @@ def _read_fast(path: Path, market: str, interval: Interval | None) -> CandleColu
 
     try:
         table = _read_parquet(path) if is_parquet else _read_csv(path)
-        arrays = {name: _integers(table.column(name), name) for name in _READ if name in table.column_names}
+        if "open_time" not in table.column_names:
+            table = table.rename_columns(["open_time" if name == "time" else name for name in table.column_names])
+        arrays = {name: integers_of(table.column(name), name) for name in _READ if name in table.column_names}
     except (pa.ArrowException, OSError, ValueError, OverflowError):
         return None
     times = arrays.get("open_time")
-    if times is None or any(name not in arrays for name in _REQUIRED) or not len(times):
+    if times is None or any(name not in arrays for name in REQUIRED) or not len(times):
         return None
     columns = columns_from(market, interval, arrays)
     return columns if _sane(columns) else None
@@ -114,7 +115,7 @@ def _read_csv(path: Path) -> Any:
     from pyarrow import csv as arrow_csv
 
     number = pa.decimal128(38, 8)
-    types = {name: pa.int64() if name in _PLAIN_INTEGERS else number for name in _READ}
+    types = {name: pa.int64() if name in PLAIN_INTEGERS else number for name in _READ} | {"time": pa.timestamp("ms")}
     return arrow_csv.read_csv(
         path,
         read_options=arrow_csv.ReadOptions(use_threads=False),
@@ -126,44 +127,6 @@ def _read_parquet(path: Path) -> Any:
     from pyarrow import parquet
 
     return parquet.read_table(path, use_threads=False)
-
-
-def _integers(column: Any, name: str) -> Integers:
-    """One Arrow column as int64; ValueError if a value is null, not finite, or does not fit."""
-    import pyarrow as pa
-
-    if column.null_count:
-        raise ValueError(name)
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("ms", column.type.tz)).cast(pa.int64())
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_decimal(column.type):
-        column = column.cast(pa.int64() if name in _PLAIN_INTEGERS else pa.decimal128(38, 8))
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks)
-    if pa.types.is_decimal(array.type):
-        words = np.frombuffer(array.buffers()[1], np.int64).reshape(-1, 2)[array.offset : array.offset + len(array)]
-        low: Integers = words[:, 0].copy()
-        if not bool(np.all(words[:, 1] == low >> 63)):
-            raise OverflowError(name)
-        return low
-    values = array.to_numpy(zero_copy_only=False)
-    if pa.types.is_floating(array.type):
-        return _from_floats(values, name)
-    whole: Integers = values.astype(np.int64)
-    if name in _PLAIN_INTEGERS:
-        return whole
-    if len(whole) and int(np.abs(whole).max()) > _INT64_MAX // 10**8:
-        raise OverflowError(name)
-    return whole * np.int64(10**8)
-
-
-def _from_floats(values: NDArray[np.float64], name: str) -> Integers:
-    """Parquet often has float prices: the nearest unit is meant, which is exact below 9e7."""
-    scaled = np.rint(values if name in _PLAIN_INTEGERS else values * 1e8)
-    if not bool(np.all(np.isfinite(scaled))) or (len(scaled) and float(np.abs(scaled).max()) >= _INT64_MAX):
-        raise ValueError(name)
-    return scaled.astype(np.int64)
 
 
 def _sane(columns: CandleColumns) -> bool:
@@ -196,6 +159,7 @@ class _Rows:
         self._market = market
         self._interval = interval
         self._place = "row" if path.name.endswith(".parquet") else "line"
+        self._has_dates = False
 
     def read(self) -> CandleColumns:
         with _lines(self._path) as lines:
@@ -220,15 +184,18 @@ class _Rows:
     def _header(self, lines: Iterator[tuple[int, list[str]]]) -> tuple[list[str], Iterable[tuple[int, list[str]]]]:
         number, first = next(lines, (1, []))
         names = [name.strip() for name in first]
+        if "time" in names and "open_time" not in names:
+            self._has_dates = True
+            names[names.index("time")] = "open_time"
         unknown = next((name for name in names if name not in COLUMNS or names.count(name) > 1), None)
-        absent = next((name for name in _REQUIRED if name not in names), None)
+        absent = next((name for name in REQUIRED if name not in names), None)
         if unknown is not None or absent is not None:
             raise self._fault(
                 number,
                 absent or unknown or "",
                 ",".join(names)[:80],
                 f"has no column {absent}" if absent else f"has the unknown or repeated column {unknown!r}",
-                f"Start the file with the header {','.join(_REQUIRED)}, optionally with {','.join(COLUMNS[6:])}.",
+                f"Start the file with the header {','.join(REQUIRED)}, optionally with {','.join(COLUMNS[6:])}.",
             )
         return names, lines
 
@@ -243,13 +210,17 @@ class _Rows:
             if name == "ignore":
                 continue
             try:
-                value = int(text) if name in _PLAIN_INTEGERS else _units(text, name)
+                if name == "open_time" and self._has_dates:
+                    value = parse_seed_time(text)
+                else:
+                    value = int(text) if name in PLAIN_INTEGERS else units_of_text(text, name)
             except (BadInput, ValueError) as error:
                 finer = isinstance(error, BadInput) and "finer" in error.message
-                what = "is finer than eight decimals" if finer else "is no number"
+                no_such = "is no UTC date" if name == "open_time" and self._has_dates else "is no number"
+                what = "is finer than eight decimals" if finer else no_such
                 fix = "Round it to eight decimals." if finer else "Repair or remove the line."
                 raise self._fault(line, name, text, what, fix) from error
-            if value < 0 or value > _INT64_MAX:
+            if value < 0 or value > INT64_MAX:
                 what = "is negative" if value < 0 else "is above 92,233,720,368"
                 raise self._fault(line, name, text, what, "Repair or remove the line.")
             values.append(value)
@@ -278,18 +249,6 @@ class _Rows:
     def _fault(self, line: int, column: str, value: object, what: str, fix: str) -> BadInput:
         where = f"{self._path}, {self._place} {line}, column {column}"
         return BadInput(f"{where}: {value!r} {what}.", field=column, value=value, fix=fix)
-
-
-def _units(text: str, name: str) -> int:
-    try:
-        return to_units(text, name)
-    except BadInput:
-        if not name.endswith("volume"):
-            raise
-        try:
-            return round(Decimal(text).scaleb(8))
-        except (ArithmeticError, ValueError) as error:
-            raise BadInput(f"{name} {text!r} is not a number.", field=name, value=text) from error
 
 
 @contextmanager

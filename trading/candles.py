@@ -41,7 +41,8 @@ class Candle(NamedTuple):
     ``open_time_ms`` is inclusive and ``close_time_ms`` exclusive, UTC. ``open`` … ``volume``, ``quote_volume`` and
     ``taker_buy_volume`` are integers at 10**-8. ``complete`` is False when one of its minutes is *missing*.
     ``received_ns`` is the host time (``time.time_ns``) at which the closing message arrived, 0 when unknown; it is no
-    part of the market fact and takes part in no comparison of results.
+    part of the market fact and takes part in no comparison of results. ``origin`` is ``venue:symbol`` of the market
+    that lent the candle, or minutes of it, when its own venue could not give them; several are joined with commas.
     """
 
     market: str
@@ -60,6 +61,7 @@ class Candle(NamedTuple):
     revision: int = 0
     complete: bool = True
     received_ns: int = 0
+    origin: str | None = None
 
 
 class Hole(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from trading.candles import Candle, Hole
 from trading.clock import TimeSample
+from trading.plan import NO_PLAN, Plan
 
 __all__ = [
     "Batch",
@@ -20,6 +21,7 @@ __all__ = [
     "StreamItem",
     "Target",
     "end_ms",
+    "start_ms",
 ]
 
 
@@ -45,7 +47,8 @@ class SignalStatus(StrEnum):
 class Signal(NamedTuple):
     """An instance's target at the close of one candle, with every number it saw.
 
-    ``features`` maps feature name to value (None before warm-up). ``price`` is the candle's close at 10**-8.
+    ``features`` maps feature name to value (None before warm-up). ``price`` is the candle's close at 10**-8. ``plan``
+    is what the strategy wants beside the target; a HOLD before warm-up or in a hole has none.
     """
 
     instance_id: str
@@ -62,6 +65,7 @@ class Signal(NamedTuple):
     features: dict[str, float | None]
     candle_revision: int = 0
     received_ns: int = 0
+    plan: Plan = NO_PLAN
 
 
 class Heal(NamedTuple):
@@ -89,6 +93,11 @@ def end_ms(item: Candle | Hole | Signal) -> int:
     return item.to_ms if isinstance(item, Hole) else item.close_time_ms
 
 
+def start_ms(item: Candle | Hole) -> int:
+    """The open time from which ``item`` tells."""
+    return item.from_ms if isinstance(item, Hole) else item.open_time_ms
+
+
 class Batch(NamedTuple):
     """One push on an edge, for one market.
 
@@ -114,10 +123,15 @@ class EventKind(StrEnum):
     FILL = "fill"
     FEED_DOWN = "feed_down"
     FEED_UP = "feed_up"
+    STALE = "stale"
+    FRESH = "fresh"
     HOLE = "hole"
+    ALERT = "alert"
     START = "start"
     STOP = "stop"
     BACKTEST = "backtest"
+    PARITY = "parity"
+    GAP = "gap"
     FORMING = "forming"
 
 

@@ -8,7 +8,7 @@ later.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from trading.candles import Candle, Hole, HoleReason
@@ -25,6 +25,8 @@ from trading.feed_events import (
     Fetch,
     Fetched,
     Final,
+    Forget,
+    Found,
     Garbage,
     Instruction,
     QualityNote,
@@ -34,6 +36,7 @@ from trading.feed_events import (
     Tick,
 )
 from trading.intervals import MINUTE_MS
+from trading.jumps import Doubts, jump_anomaly, jumps
 from trading.links import Links, full_jitter
 from trading.spans import add_span, cut_span, runs_between
 
@@ -53,9 +56,10 @@ class FeedState:
     """One market's feed, without I/O.
 
     Guarantees: after any sequence of events the candles and holes emitted so far cover [first, high water) exactly
-    once in ascending order; a Heal covers only minutes emitted before as missing, or asked for by Refetch. Nothing here
-    is durable: after a restart, Resume with the high water that storage holds continues without loss, because REST is
-    asked from there. ``grace_ms`` and ``future_ms`` are venue time. ``random`` returns numbers in [0, 1).
+    once in ascending order; a Heal covers only minutes emitted before as missing, asked for by Refetch, or told by
+    Found. Nothing here is durable: after a restart, Resume with the high water that storage holds continues without
+    loss, because REST is asked from there. ``grace_ms`` and ``future_ms`` are venue time. ``random`` returns numbers in
+    [0, 1).
     """
 
     def __init__(
@@ -64,13 +68,12 @@ class FeedState:
         random: Callable[[], float],
         *,
         silence_timeout_s: float | None = 15.0,
-        max_age_s: float = 85_800.0,
         grace_ms: int = 5_000,
         future_ms: int = 60_000,
     ) -> None:
         self.market = market
         self.counters = FeedCounters()
-        self.links = Links(silence_timeout_s, max_age_s, random, self.counters)
+        self.links = Links(silence_timeout_s, random, self.counters)
         self._random = random
         self._grace_ms = grace_ms
         self._future_ms = future_ms
@@ -81,6 +84,8 @@ class FeedState:
         self._warming = False
         self._pending: dict[int, Candle] = {}
         self._recent: dict[int, Candle] = {}
+        self._last: Candle | None = None
+        self._doubts = Doubts()
         self._missing: list[tuple[int, int]] = []
         self._in_flight: Fetch | None = None
         self._catch_up = False
@@ -94,6 +99,8 @@ class FeedState:
         self._handlers: dict[type, Callable[[Any], None]] = {
             Resume: self._on_resume,
             Refetch: self._on_refetch,
+            Forget: self._on_forget,
+            Found: self._on_found,
             Connected: self._on_connected,
             ConnectFailed: lambda e: self._out.extend(self.links.connect_failed(e.mono, e.reason, e.retry_after_s)),
             Disconnected: lambda e: self._out.extend(self.links.lost(e.mono, e.conn, e.reason)),
@@ -160,6 +167,7 @@ class FeedState:
         self._high = (start or 0) // MINUTE_MS * MINUTE_MS
         self._resumed_ms = self._high
         self._recent.clear()
+        self._last = None
         self._in_flight = None
         self._catch_up = start is not None
         self._fetch_at = event.mono
@@ -172,6 +180,27 @@ class FeedState:
     def _on_refetch(self, event: Refetch) -> None:
         if self._placed:
             self._missing = add_span(self._missing, event.from_ms, min(event.to_ms, self._high))
+
+    def _on_forget(self, event: Forget) -> None:
+        self._missing = cut_span(self._missing, event.from_ms, event.to_ms)
+
+    def _on_found(self, event: Found) -> None:
+        run: list[Candle] = []
+        for candle in event.candles:
+            if candle.close_time_ms > self._high:
+                break
+            if run and run[-1].close_time_ms != candle.open_time_ms:
+                self._tell_found(run)
+                run = []
+            run.append(candle)
+        if run:
+            self._tell_found(run)
+
+    def _tell_found(self, run: Sequence[Candle]) -> None:
+        from_ms, to_ms = run[0].open_time_ms, run[-1].close_time_ms
+        self._missing = cut_span(self._missing, from_ms, to_ms)
+        self.counters.healed += len(run)
+        self._items.append(Heal(self.market, from_ms, to_ms, tuple(run), ()))
 
     def _on_connected(self, event: Connected) -> None:
         self.links.connected(event.mono, event.conn)
@@ -191,6 +220,11 @@ class FeedState:
         if event.venue_ms is not None and candle.close_time_ms > event.venue_ms + self._future_ms:
             detail = f"closed at {candle.close_time_ms}, but the venue's time is {event.venue_ms}"
             self._note(Anomaly(self.market, "future", detail, opened, candle.close_time_ms))
+            return
+        if opened >= self._high and jumps(self._last, candle):
+            # REST has the next candle soon, which bears it out or does not.
+            self._note(jump_anomaly(candle))
+            self._catch_up = True
             return
         if not self._placed:
             self._placed, self._high = True, opened
@@ -232,6 +266,9 @@ class FeedState:
 
     def _on_rows(self, event: Fetched) -> None:
         before = self._high
+        doubtful = self._doubtful(self._last, [row for row in event.candles if row.open_time_ms >= self._high])
+        if doubtful is not None:
+            event = event.until(doubtful.open_time_ms)
         rows = {row.open_time_ms: row for row in event.candles}
         if self._first and rows:
             # History that begins later than asked is no hole: there is nothing before a market's first candle.
@@ -242,6 +279,10 @@ class FeedState:
             self._heal_at = event.mono
         overdue = self._overdue and self._high == before
         self._overdue = False
+        if doubtful is not None:
+            self._catch_up = True
+            self._back_off(event.mono)
+            return
         if event.more:
             self._catch_up = True
             return
@@ -251,6 +292,13 @@ class FeedState:
             self._back_off(event.mono)
         if self._pending and self._failures >= _UNPROVEN_LIMIT:
             self._tell_missing("REST shows no later row")
+
+    def _doubtful(self, before: Candle | None, rows: Sequence[Candle]) -> Candle | None:
+        """The first of ``rows`` that must not be told yet, because its price jumps and nothing bears it out."""
+        found, is_new = self._doubts.first(before, rows)
+        if found is not None and is_new:
+            self._note(jump_anomaly(found))
+        return found
 
     def _apply(self, rows: dict[int, Candle], event: Fetched) -> None:
         """Tell what is known of the minutes before ``event.through_ms``."""
@@ -271,13 +319,19 @@ class FeedState:
         self._drain()
 
     def _on_healed(self, event: Fetched, to_ms: int) -> None:
-        bad = [opened for opened in event.unusable if event.from_ms <= opened < to_ms]
+        bad = {opened for opened in event.unusable if event.from_ms <= opened < to_ms}
+        doubtful = self._doubtful(self._recent.get(event.from_ms - MINUTE_MS), event.candles)
+        if doubtful is not None and doubtful.open_time_ms < to_ms:
+            bad.add(doubtful.open_time_ms)
         upto = min(event.through_ms, to_ms, *bad)
         if event.error is not None or upto <= event.from_ms:
             self._heal_at = event.mono + self._delay(self._heal_failures)
             self._heal_failures += 1
             if bad:
-                self._heal_cursor = bad[0] + MINUTE_MS
+                # On to what follows the first run of them.
+                self._heal_cursor = min(bad)
+                while self._heal_cursor in bad:
+                    self._heal_cursor += MINUTE_MS
             return
         self._heal_failures = 0
         self._heal_cursor = upto
@@ -295,6 +349,7 @@ class FeedState:
 
     def _tell(self, candle: Candle) -> None:
         self._first = False
+        self._last = candle
         self._items.append(candle)
         self.counters.emitted += 1
         self._high = candle.close_time_ms
@@ -309,8 +364,14 @@ class FeedState:
             self._high = to_ms
 
     def _tell_hole(self, to_ms: int, why: str) -> None:
-        self.counters.holes_missing += 1
-        self._items.append(Hole(self.market, self._high, to_ms, HoleReason.MISSING.value, why))
+        hole = Hole(self.market, self._high, to_ms, HoleReason.MISSING.value, why)
+        last = self._items[-1] if self._items else None
+        if isinstance(last, Hole) and last.to_ms == hole.from_ms and last[3:] == hole[3:]:
+            # Minutes that a venue keeps no more come by the thousand: they are one hole.
+            self._items[-1] = last._replace(to_ms=to_ms)
+        else:
+            self.counters.holes_missing += 1
+            self._items.append(hole)
         self._missing = add_span(self._missing, self._high, to_ms)
         self._high = to_ms
 

@@ -6,7 +6,7 @@ given where a decision needs it. Minutes are ``from_ms`` inclusive, ``to_ms`` ex
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from trading.candles import Candle
@@ -25,6 +25,8 @@ __all__ = [
     "Fetch",
     "Fetched",
     "Final",
+    "Forget",
+    "Found",
     "Garbage",
     "Instruction",
     "Open",
@@ -41,7 +43,7 @@ class Anomaly(NamedTuple):
     """Something a venue sent that is no usable candle: a ``data_quality`` row of kind ``anomaly``.
 
     ``reason`` is one of malformed, unknown, server_error, wrong_symbol, wrong_interval, unaligned, too_fine, insane,
-    future, revised, out_of_order, overflow. The times are those of the minute in question, 0 when it is not known.
+    jump, future, revised, out_of_order, overflow. The times are those of the minute in question, 0 when it is unknown.
     """
 
     market: str
@@ -75,6 +77,23 @@ class Refetch:
 
 
 @dataclass(frozen=True, slots=True)
+class Forget:
+    """The venue will never show these told minutes: ask for them no more. They stay missing."""
+
+    mono: float
+    from_ms: int
+    to_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Closed candles of told minutes, ascending, that were had by another way: tell them as Heals."""
+
+    mono: float
+    candles: tuple[Candle, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Connected:
     """Socket ``conn`` (a number that is never used twice) is open."""
 
@@ -102,7 +121,7 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Retiring:
-    """The venue announced that it will close socket ``conn``."""
+    """Socket ``conn`` is old, or the venue announced that it will close it."""
 
     mono: float
     conn: int
@@ -154,6 +173,16 @@ class Fetched:
     error: str | None = None
     retry_after_s: float | None = None
     anomalies: tuple[Anomaly, ...] = ()
+
+    def until(self, time_ms: int) -> Fetched:
+        """This answer as if REST had shown nothing from ``time_ms`` on."""
+        return replace(
+            self,
+            candles=tuple(row for row in self.candles if row.open_time_ms < time_ms),
+            through_ms=min(self.through_ms, time_ms),
+            more=False,
+            unusable=tuple(opened for opened in self.unusable if opened < time_ms),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +241,19 @@ class Status:
 
 
 FeedEvent = (
-    Resume | Refetch | Connected | ConnectFailed | Disconnected | Retiring | Alive | Final | Garbage | Fetched | Tick
+    Resume
+    | Refetch
+    | Forget
+    | Found
+    | Connected
+    | ConnectFailed
+    | Disconnected
+    | Retiring
+    | Alive
+    | Final
+    | Garbage
+    | Fetched
+    | Tick
 )
 Instruction = Emit | Fetch | Open | Close | QualityNote | Status
 

@@ -72,6 +72,7 @@ def _join(minutes: Sequence[Candle], interval: str, open_ms: int, close_ms: int,
         taker_buy_volume=_total([minute.taker_buy_volume for minute in minutes]),
         source=Source.DERIVED.value,
         complete=whole,
+        origin=",".join(sorted({minute.origin for minute in minutes if minute.origin})) or None,
     )
 
 

@@ -26,20 +26,15 @@ def full_jitter(attempt: int, random: Callable[[], float], cap_s: float = BACKOF
 
 @dataclass(slots=True)
 class _Link:
-    opened: float
     last_data: float
-    lifetime_s: float
     has_data: bool = False
 
 
 class Links:
     """The sockets of one feed. At most two are open at a time, and at most one is being opened."""
 
-    def __init__(
-        self, silence_timeout_s: float | None, max_age_s: float, random: Callable[[], float], counters: FeedCounters
-    ) -> None:
+    def __init__(self, silence_timeout_s: float | None, random: Callable[[], float], counters: FeedCounters) -> None:
         self._silence_timeout_s = silence_timeout_s
-        self._max_age_s = max_age_s
         self._random = random
         self._counters = counters
         self._links: dict[int, _Link] = {}
@@ -61,12 +56,14 @@ class Links:
         """Open the first socket, unless there is one."""
         return [] if self._links or self._opening else [self._open(mono, 0.0, reason)]
 
+    def recall_down(self) -> None:
+        """A feed before this one was told as down, and not as back: the first data is the news that it is."""
+        self._said_down = not self.up
+
     def connected(self, mono: float, conn: int) -> None:
         self._opening = False
         self._counters.connections += 1
-        # Spread over the last tenth of the lifetime, so that many feeds do not all reconnect in the same second.
-        lifetime = self._max_age_s * (1 - 0.1 * self._random())
-        self._links[conn] = _Link(mono, mono, lifetime)
+        self._links[conn] = _Link(mono)
 
     def connect_failed(self, mono: float, reason: str, retry_after_s: float | None = None) -> list[Instruction]:
         self._opening = False
@@ -81,6 +78,7 @@ class Links:
         return out if self._opening else [*out, self._backed_off(mono, reason)]
 
     def retiring(self, mono: float, conn: int, reason: str) -> list[Instruction]:
+        """Socket ``conn`` will end soon, by its age or by the venue's will: open the one that replaces it."""
         if conn not in self._links or self._opening or len(self._links) > 1:
             return []
         return [self._open(mono, 0.0, reason)]
@@ -105,7 +103,7 @@ class Links:
         return out
 
     def tick(self, mono: float) -> list[Instruction]:
-        """Give up on silent sockets and replace old ones."""
+        """Give up on silent sockets."""
         out: list[Instruction] = []
         limit = self._silence_timeout_s
         if limit is not None:
@@ -113,10 +111,6 @@ class Links:
                 reason = f"silent for {limit:g} s"
                 out.append(Close(conn, reason))
                 out += self.lost(mono, conn, reason)
-        if not self._opening and len(self._links) == 1:
-            (link,) = self._links.values()
-            if mono - link.opened > link.lifetime_s:
-                out.append(self._open(mono, 0.0, "connection is old"))
         return out
 
     def validate(self) -> None:

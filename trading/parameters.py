@@ -1,4 +1,7 @@
-"""Parameters of features and strategies: a NamedTuple of scalars, each with a range, read from what a user wrote."""
+"""Parameters of features and strategies: a NamedTuple of numbers and words, read from what a user wrote.
+
+Each has a ``Range`` of numbers or a ``Words`` that says which words are allowed.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from trading.errors import BadInput
 
-__all__ = ["Range", "nearest", "read_params"]
+__all__ = ["Kind", "Range", "Words", "nearest", "read_params"]
 
 Shape = TypeVar("Shape", bound=tuple[Any, ...])
 
@@ -27,6 +30,30 @@ class Range(NamedTuple):
         return f"{'a whole number' if self.whole else 'a number'} from {self.low} to {self.high}"
 
 
+class Words(NamedTuple):
+    """``read`` returns the one spelling of an allowed word and raises ValueError for any other."""
+
+    allowed: str
+    read: Callable[[str], str]
+
+    def __str__(self) -> str:
+        return self.allowed
+
+    @classmethod
+    def of(cls, *words: str) -> Words:
+        """One of a few."""
+
+        def read(text: str) -> str:
+            if text not in words:
+                raise ValueError(text)
+            return text
+
+        return cls(f"one of {', '.join(words)}", read)
+
+
+Kind = Range | Words
+
+
 def nearest(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
     """One sentence that names what ``name`` was probably meant to be, or all there is."""
     close = get_close_matches(name, list(known), n=1, cutoff=0.5)
@@ -36,7 +63,7 @@ def nearest(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
 def read_params(
     owner: str,
     shape: type[Shape],
-    ranges: Mapping[str, Range],
+    ranges: Mapping[str, Kind],
     given: Mapping[str, object],
     defaults: Mapping[str, object] | None = None,
 ) -> Shape:
@@ -54,13 +81,27 @@ def read_params(
             )
     wanted = {**own, **(defaults or {}), **given}
     make = cast("Callable[..., Shape]", shape)
-    return make(*(_number(owner, name, wanted.get(name), ranges[name]) for name in fields))
+    return make(*(_value(owner, name, wanted.get(name), ranges[name]) for name in fields))
 
 
-def _number(owner: str, name: str, value: object, allowed: Range) -> int | float:
+def _value(owner: str, name: str, value: object, allowed: Kind) -> int | float | str:
     if value is None:
         raise BadInput(f"{owner} needs the parameter {name!r}.", field=name, value=None, fix=f"Give {allowed}.")
-    good = isinstance(value, int | float) and not isinstance(value, bool) and allowed.low <= value <= allowed.high
-    if not good or (allowed.whole and value != int(cast("float", value))):
-        raise BadInput(f"{owner}: {name} is {value!r}.", field=name, value=value, fix=f"Use {allowed}.")
-    return int(cast("int", value)) if allowed.whole else float(cast("float", value))
+    try:
+        return _word(value, allowed) if isinstance(allowed, Words) else _number(value, allowed)
+    except ValueError as error:
+        raise BadInput(f"{owner}: {name} is {value!r}.", field=name, value=value, fix=f"Use {allowed}.") from error
+
+
+def _word(value: object, allowed: Words) -> str:
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return allowed.read(value)
+
+
+def _number(value: object, allowed: Range) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not allowed.low <= value <= allowed.high:
+        raise ValueError(value)
+    if allowed.whole and value != int(value):
+        raise ValueError(value)
+    return int(value) if allowed.whole else float(value)

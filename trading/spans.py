@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-__all__ = ["Span", "add_span", "cut_span", "runs_between"]
+__all__ = ["Span", "add_span", "cut_span", "runs_between", "without"]
 
 Span = tuple[int, int]
 
@@ -39,3 +39,24 @@ def runs_between(present: Iterable[int], start: int, end: int, step: int) -> Ite
         at = moment + step
     if at < end:
         yield at, end
+
+
+def without(spans: Iterable[Span], taken: Iterable[Span]) -> list[Span]:
+    """Return ``spans`` without ``taken``, both ascending and disjoint, in one pass."""
+    left: list[Span] = []
+    cuts = iter(taken)
+    cut = next(cuts, None)
+    for start, end in spans:
+        at = start
+        while cut is not None and cut[1] <= at:
+            cut = next(cuts, None)
+        while cut is not None and cut[0] < end:
+            if cut[0] > at:
+                left.append((at, cut[0]))
+            at = max(at, cut[1])
+            if cut[1] > end:
+                break
+            cut = next(cuts, None)
+        if at < end:
+            left.append((at, end))
+    return left

@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from trading.candles import Candle, Hole, HoleReason, Source
+from trading.candles import UNIT, Candle, Hole, HoleReason, Source
 from trading.events import Heal, Rebuild, StreamItem
 from trading.intervals import MINUTE_MS, Interval, parse_interval
 from trading.invariants import require
+from trading.natives import holds, is_native
 
 __all__ = ["Refold", "TimeframeState"]
 
@@ -37,8 +38,8 @@ class _Fold:
     """The open candle of one interval. ``cut``: its first minutes lie before the history, so it is never told."""
 
     __slots__ = (
-        "close", "close_ms", "count", "cut", "high", "interval", "low", "missing", "open", "open_ms", "quote_volume",
-        "taker_buy_volume", "trade_count", "volume", "width",
+        "close", "close_ms", "count", "cut", "high", "interval", "low", "missing", "open", "open_ms", "origins",
+        "quote_volume", "taker_buy_volume", "trade_count", "volume", "width",
     )  # fmt: skip
 
     def __init__(self, interval: Interval, at_ms: int, first_ms: int) -> None:
@@ -57,6 +58,7 @@ class _Fold:
         self.quote_volume: int | None = 0
         self.trade_count: int | None = 0
         self.taker_buy_volume: int | None = 0
+        self.origins: set[str] = set()
 
     def add(self, minute: Candle) -> None:
         """Add a present minute; minutes come in order."""
@@ -74,6 +76,8 @@ class _Fold:
         self.quote_volume = _plus(self.quote_volume, minute.quote_volume)
         self.trade_count = _plus(self.trade_count, minute.trade_count)
         self.taker_buy_volume = _plus(self.taker_buy_volume, minute.taker_buy_volume)
+        if minute.origin is not None:
+            self.origins.add(minute.origin)
 
     def told(self, market: str, received_ns: int) -> Candle | None:
         """The candle as it stands; None when it has no minute or is cut."""
@@ -96,6 +100,7 @@ class _Fold:
             0,
             not self.missing,
             received_ns,
+            ",".join(sorted(self.origins)) or None,
         )
 
 
@@ -121,6 +126,7 @@ class TimeframeState:
         self._next_close_ms = _NEVER_MS
         self._pending: deque[Candle | Hole] = deque()
         self._healed: tuple[int, int] | None = None
+        self._natives: dict[tuple[str, int], Candle] = {}
         self._position_ms: int | None = None
         self._told_ms = 0
         self._first_ms = 0
@@ -164,6 +170,10 @@ class TimeframeState:
             fold.begin(position_ms, self._first_ms, missing=False)
             self._fill(fold, minutes, opens, known_holes)
 
+    def know(self, natives: Iterable[Candle]) -> None:
+        """Tell these candles of the venue in their place, should minutes be lacking for a complete one."""
+        self._natives.update({(native.interval, native.open_time_ms): native for native in natives})
+
     def handle(self, item: StreamItem) -> list[StreamItem | Refold]:
         """What to emit because of one 1m Candle, Hole or Heal.
 
@@ -206,7 +216,7 @@ class TimeframeState:
                 candle = None if fold is live else fold.told(self.market, 0)
                 if candle is not None:
                     old = before.get((candle.interval, candle.open_time_ms))
-                    if old is None or old.complete != candle.complete or old[4:12] != candle[4:12]:
+                    if old is None or (holds(candle, old) if is_native(old) else _told(old) != _told(candle)):
                         revision = old.revision + 1 if old is not None else 0
                         revised.append((fold.close_ms, fold.width, candle._replace(revision=revision)))
                 at_ms = fold.close_ms
@@ -297,6 +307,9 @@ class TimeframeState:
         for fold in self._folds:
             if fold.close_ms <= at_ms:
                 candle = fold.told(self.market, received_ns)
+                native = self._natives.pop((fold.interval.name, fold.open_ms), None)
+                if native is not None and (candle is None or holds(native, candle)):
+                    candle = native
                 if candle is not None:
                     closed.append((fold.close_ms, fold.width, candle))
                 fold.begin(at_ms, self._first_ms, missing=missing)
@@ -351,6 +364,12 @@ def _healed(hole: Hole, heal: Heal) -> Iterable[Candle | Hole]:
 
 def _span(item: Candle | Hole) -> tuple[int, int]:
     return (item.open_time_ms, item.close_time_ms) if isinstance(item, Candle) else (item.from_ms, item.to_ms)
+
+
+def _told(candle: Candle) -> tuple[object, ...]:
+    """What storage keeps of a candle: floats, in which a large volume is not the integer that it came from."""
+    prices = [None if units is None else units / UNIT for units in (*candle[4:10], candle.taker_buy_volume)]
+    return (*prices, candle.trade_count, candle.complete, candle.origin)
 
 
 def _plus(total: int | None, more: int | None) -> int | None:

@@ -1,39 +1,16 @@
 // The dashboard: loads a market and interval, then follows the stream. Events are hints; what is shown is read from the API.
 
-import { get, onTokenNeeded, stream } from "./api.js";
+import { get } from "./api.js";
 import { EquityChart, marker, PriceChart } from "./charts.js";
 import * as format from "./format.js";
+import { $, calm, chooseMarket, follow, frame, here as around, ready, refreshHealth, report, Stale } from "./frame.js";
 import * as tables from "./tables.js";
+import { Truth } from "./truth.js";
 
 const SHOWN = ["1m", "37m", "148m", "1d"];
-const $ = (id) => document.getElementById(id);
-const state = { market: null, interval: "1m", health: null, bars: [], forming: null, local: false, lines: [], generation: 0 };
-let price, equity;
-
-// At most one run at a time and one waiting, at least `pause` apart: any number of events costs a bounded number of calls.
-function calm(pause, work) {
-  let timer = null, running = false, again = false;
-  const run = async () => {
-    timer = null;
-    running = true;
-    try { await work(); } catch (error) { report(error); }
-    running = false;
-    if (again) { again = false; timer = setTimeout(run, pause); }
-  };
-  return () => {
-    if (running) again = true;
-    else timer ??= setTimeout(run, pause);
-  };
-}
-
-function report(error) {
-  if (error instanceof Stale) return;
-  $("banner").hidden = false;
-  $("banner").textContent = `⚠ Not up to date: ${error.message}. Trying again.`;
-}
-
-// Thrown away: an answer for a market or interval that is no longer shown.
-class Stale extends Error {}
+const POINTS = 2000, STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 240, 480];
+const state = { market: null, interval: "1m", bars: [], forming: null, lines: [], generation: 0 };
+let price, equity, truth;
 
 async function current(promise) {
   const generation = state.generation;
@@ -50,7 +27,9 @@ async function loadChart() {
   ]));
   state.bars = candles.items;
   price.reset(candles.items);
-  if (features.items.length) price.features(features.items, true);
+  // Values from before the first candle would move the candles out of sight.
+  const values = features.items.filter((item) => item.open_time >= (candles.items[0]?.open_time ?? 0));
+  if (values.length) price.features(values, true);
   setForming(candles.forming);
   $("chart-empty").hidden = candles.items.length > 0 || Boolean(candles.forming);
   showPrice();
@@ -118,10 +97,8 @@ async function loadMarks() {
 }
 
 async function loadAccount() {
-  const book = state.health?.books?.[0]?.book;
-  const [held, traded, decided, worth] = await current(Promise.all([
+  const [held, traded, decided] = await current(Promise.all([
     get("/positions"), get("/trades", { limit: 60 }), get("/decisions", { limit: 60, acting: $("holds").checked ? null : true }),
-    book ? get("/equity", { book, limit: 1500, step_minutes: state.equityStep ?? 1 }) : { items: [] },
   ]));
   tables.positions($("positions"), held.items);
   tables.trades($("trades"), traded.items);
@@ -129,17 +106,24 @@ async function loadAccount() {
   const closed = traded.items.filter((item) => item.closed);
   const won = closed.filter((item) => Number(item.pnl) > 0).length;
   $("trades-sum").textContent = closed.length ? `last ${closed.length}: ${won} won, ${closed.length - won} lost` : "";
+}
+
+// The whole of a book's life on one line: the longer it is, the coarser its steps. Its length is asked for by the day.
+async function loadWorth() {
+  const book = around.health?.books?.[0];
+  if (!book) return;
+  const asked = { book: book.book, limit: POINTS };
+  const days = (await get("/equity", { ...asked, step_minutes: 1440 })).items.length;
+  const step = STEPS.find((minutes) => (days + 1) * 1440 / minutes < POINTS) ?? 1440;
+  const worth = await get("/equity", { ...asked, step_minutes: step });
   $("equity-empty").hidden = worth.items.length > 0;
-  if (worth.items.length) {
-    equity.reset(worth.items);
-    // A long run is drawn coarser, so that the whole of it stays on the line.
-    if (worth.next_cursor && (state.equityStep ?? 1) < 1440) { state.equityStep = Math.min(1440, (state.equityStep ?? 1) * 8); refreshAccount(); }
-    const start = Number(state.health.books[0].capital), now = Number(worth.items.at(-1).equity);
-    equity.baseline(start);
-    $("equity-now").replaceChildren(`${format.price(now)} ${state.health.books[0].currency} `,
-      tables.node("span", { className: format.tone(now - start), textContent: `${format.signed((now / start - 1) * 100)} %` }));
-    $("book").textContent = `book ${book}`;
-  }
+  if (!worth.items.length) return;
+  equity.reset(worth.items);
+  const start = Number(book.capital), now = Number(worth.items.at(-1).equity);
+  equity.baseline(start);
+  $("equity-now").replaceChildren(`${format.price(now)} ${book.currency} `,
+    tables.node("span", { className: format.tone(now - start), textContent: `${format.signed((now / start - 1) * 100)} %` }));
+  $("book").textContent = `book ${book.book}`;
 }
 
 async function loadDay() {
@@ -151,28 +135,8 @@ async function loadDay() {
   showPrice();
 }
 
-async function loadHealth() {
-  const health = await get("/health", { quiet: 1 });
-  const up = $("banner");
-  state.health = { ...state.health, ...health };
-  const badge = $("health");
-  badge.dataset.state = health.status;
-  const holes = health.markets.reduce((sum, market) => sum + market.unresolved_holes, 0);
-  badge.textContent = `${{ ok: "✓ healthy", degraded: "! degraded", down: "✕ down" }[health.status]}${holes ? ` · ${holes} hole${holes > 1 ? "s" : ""}` : ""}`;
-  tables.health($("health-detail"), health);
-  const silent = health.markets.filter((market) => market.feed === "down").map((market) => market.market);
-  up.hidden = !silent.length && health.database === "ok";
-  up.textContent = health.database !== "ok" ? "⚠ The database cannot be reached. Numbers below may be old."
-    : silent.length ? `⚠ Feed down: ${silent.join(", ")}. Reconnecting; missed candles are fetched afterwards.` : "";
-  if (health.database === "ok") {
-    const mode = health.origin === "simulator" ? "SIMULATOR" : (health.books[0]?.mode ?? "paper").toUpperCase();
-    $("mode").textContent = mode === "SIMULATOR" ? "SIMULATOR · PAPER" : mode;
-    $("mode").dataset.mode = mode.toLowerCase();
-  }
-}
-
-const refreshChart = calm(250, followChart), refreshMarks = calm(600, loadMarks), refreshAccount = calm(900, loadAccount);
-const refreshDay = calm(1500, loadDay), refreshHealth = calm(700, loadHealth);
+const refreshChart = calm(250, followChart), refreshMarks = calm(600, loadMarks), refreshAccount = calm(900, loadAccount), refreshWorth = calm(3000, loadWorth);
+const refreshDay = calm(1500, loadDay), refreshTruth = calm(700, () => truth.load());
 
 function showPrice(minute) {
   const value = minute?.close ?? state.forming?.close ?? state.bars.at(-1)?.close;
@@ -186,6 +150,15 @@ function showPrice(minute) {
   if (state.forming) badge.textContent = `forming · closes ${format.clock(state.forming.close_time)}`;
 }
 
+function showFreshness() {
+  const market = around.health.markets.find((item) => item.market === state.market), badge = $("fresh");
+  badge.hidden = !market;
+  const why = market ? format.staleness(market) : "";
+  badge.dataset.state = why ? "stale" : "fresh";
+  badge.textContent = why ? "✕ stale" : "✓ fresh";
+  badge.title = why ? `${why}: no target is acted on` : "";
+}
+
 function legend(bar) {
   const shown = bar ?? state.forming ?? state.bars.at(-1);
   const parts = shown ? [["O", shown.open], ["H", shown.high], ["L", shown.low], ["C", shown.close]].map(([name, value]) =>
@@ -196,12 +169,14 @@ function legend(bar) {
 }
 
 async function show() {
+  showFreshness();
   state.generation += 1;
   state.bars = [];
   state.forming = null;
   for (const button of $("intervals").children) button.setAttribute("aria-pressed", String(button.textContent === state.interval));
   localStorage.setItem("manta-view", JSON.stringify({ market: state.market, interval: state.interval }));
   $("csv").href = `/api/v1/export/csv?${new URLSearchParams(here())}`;
+  $("history").href = `/dashboard/market?${new URLSearchParams(here())}`;
   try {
     await loadChart();
     await Promise.all([loadMarks(), loadDay(), loadAccount()]);
@@ -212,61 +187,33 @@ function onEvent(event) {
   const market = event.payload?.market ?? event.stream;
   const mine = market === state.market;
   if (event.kind === "forming") { if (mine) moveForming(event.payload); return; }
-  if (event.kind === "candle") { if (mine) { refreshChart(); refreshDay(); } refreshAccount(); return; }
+  if (event.kind === "candle") { if (mine) { refreshChart(); refreshDay(); } refreshAccount(); refreshWorth(); return; }
   if (["decision", "order", "fill", "signal"].includes(event.kind)) { if (event.kind !== "signal") { refreshMarks(); refreshAccount(); } refreshDay(); return; }
+  if (event.kind === "parity") { refreshTruth(); return; }
   refreshHealth();
 }
 
-function controls() {
-  $("health").onclick = () => {
-    const detail = $("health-detail");
-    detail.hidden = !detail.hidden;
-    $("health").setAttribute("aria-expanded", String(!detail.hidden));
-  };
-  $("zone").onclick = () => {
-    state.local = !state.local;
-    format.useLocalTime(state.local);
-    $("zone").textContent = state.local ? "local" : "UTC";
-    equity.redraw();
-    show().then(loadHealth).catch(report);
-  };
-  $("holds").onchange = refreshAccount;
-  $("market").onchange = (change) => { state.market = change.target.value; show(); };
-  onTokenNeeded(() => new Promise((resolve) => {
-    $("login-form").onsubmit = () => { const given = $("token").value; $("token").value = ""; resolve(given); };
-    if (!$("login").open) $("login").showModal();
-  }));
-}
-
 async function start() {
-  controls();
-  for (;;) {
-    try { await loadHealth(); if (state.health.markets.length) break; } catch (error) { report(error); }
-    await new Promise((resolve) => setTimeout(resolve, 2000));
-  }
-  const markets = state.health.markets.map((market) => market.market);
+  frame("trade", { hasMarket: true, onZone: () => { equity.redraw(); show().catch(report); refreshTruth(); } });
+  $("holds").onchange = refreshAccount;
+  around.onHealth = showFreshness;
+  await ready();
+  const markets = around.health.markets.map((market) => market.market);
   const before = JSON.parse(localStorage.getItem("manta-view") ?? "{}");
   state.market = markets.includes(before.market) ? before.market : markets[0];
-  $("market").replaceChildren(...markets.map((key) => tables.node("option", { value: key, textContent: key.replace(":", " "), selected: key === state.market })));
-  const offered = SHOWN.filter((name) => state.health.intervals.includes(name));
-  const intervals = [...offered, ...state.health.intervals.filter((name) => !SHOWN.includes(name))];
+  chooseMarket(markets, state.market, (market) => { state.market = market; show(); });
+  const offered = SHOWN.filter((name) => around.health.intervals.includes(name));
+  const intervals = [...offered, ...around.health.intervals.filter((name) => !SHOWN.includes(name))];
   state.interval = intervals.includes(before.interval) ? before.interval : intervals.find((name) => name !== "1m") ?? "1m";
   $("intervals").replaceChildren(...intervals.map((name) =>
     tables.node("button", { type: "button", textContent: name, onclick: () => { state.interval = name; show(); } })));
   price = new PriceChart($("chart"), legend);
   equity = new EquityChart($("equity"));
+  truth = new Truth($("truth"), $("truth-day"), $("truth-state"));
   await show();
-  stream({
-    onEvent,
-    onState: (how) => {
-      $("live").dataset.state = how;
-      $("live").lastElementChild.textContent = how === "on" ? "live" : "reconnecting";
-      if (how === "on") refreshHealth();
-    },
-    onReset: () => { refreshChart(); refreshMarks(); refreshAccount(); refreshDay(); },
-  });
-  // Silence is news too: ages grow while nothing is said.
-  setInterval(refreshHealth, 10_000);
+  refreshWorth();
+  refreshTruth();
+  follow({ onEvent, onReset: () => { refreshChart(); refreshMarks(); refreshAccount(); refreshWorth(); refreshDay(); refreshTruth(); } });
 }
 
 start();

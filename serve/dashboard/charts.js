@@ -2,18 +2,19 @@
 
 import { clock, day, price } from "./format.js";
 
-const COLOURS = ["#f2b84b", "#b79cff", "#4cc2ff", "#ff9ecb"];
-const UP = "#2fc08d", DOWN = "#ff6b6b", ACCENT = "#4cc2ff", WARN = "#f2b84b";
-const at = (ms) => ms / 1000;
+// The page's own colours, of the scheme it is shown in.
+export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const LINES = 4;
+export const at = (ms) => ms / 1000;
 
-function look() {
+export function look() {
   return {
     autoSize: true,
-    layout: { background: { color: "transparent" }, textColor: "#8fa2b3", fontSize: 11, fontFamily: getComputedStyle(document.body).fontFamily },
-    grid: { vertLines: { color: "#18232e" }, horzLines: { color: "#18232e" } },
-    rightPriceScale: { borderColor: "#22303d" },
+    layout: { background: { color: "transparent" }, textColor: colour("soft"), fontSize: 11, fontFamily: getComputedStyle(document.body).fontFamily },
+    grid: { vertLines: { color: colour("raised") }, horzLines: { color: colour("raised") } },
+    rightPriceScale: { borderColor: colour("line") },
     timeScale: {
-      borderColor: "#22303d", timeVisible: true, secondsVisible: false, rightOffset: 4, minBarSpacing: 1.5,
+      borderColor: colour("line"), timeVisible: true, secondsVisible: false, rightOffset: 4, minBarSpacing: 1.5,
       tickMarkFormatter: (seconds, kind) => (kind <= 2 ? day(seconds * 1000) : clock(seconds * 1000)),
     },
     localization: { timeFormatter: (seconds) => `${day(seconds * 1000)} ${clock(seconds * 1000)}`, priceFormatter: price },
@@ -22,15 +23,22 @@ function look() {
   };
 }
 
+// Candles with their volume below them.
+export function candleSeries(chart) {
+  const up = colour("candle-up"), down = colour("candle-down");
+  const candles = chart.addCandlestickSeries({
+    upColor: up, downColor: down, borderUpColor: up, borderDownColor: down, wickUpColor: up, wickDownColor: down,
+  });
+  candles.priceScale().applyOptions({ scaleMargins: { top: 0.1, bottom: 0.2 } });
+  const volume = chart.addHistogramSeries({ priceScaleId: "volume", priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false });
+  volume.priceScale().applyOptions({ scaleMargins: { top: 0.86, bottom: 0 } });
+  return [candles, volume];
+}
+
 export class PriceChart {
   constructor(element, onHover) {
     this.chart = window.LightweightCharts.createChart(element, look());
-    this.candles = this.chart.addCandlestickSeries({
-      upColor: UP, downColor: DOWN, borderUpColor: UP, borderDownColor: DOWN, wickUpColor: UP, wickDownColor: DOWN,
-    });
-    this.candles.priceScale().applyOptions({ scaleMargins: { top: 0.1, bottom: 0.2 } });
-    this.volume = this.chart.addHistogramSeries({ priceScaleId: "volume", priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false });
-    this.volume.priceScale().applyOptions({ scaleMargins: { top: 0.86, bottom: 0 } });
+    [this.candles, this.volume] = candleSeries(this.chart);
     this.lines = new Map();
     this.bars = new Map();
     this.chart.subscribeCrosshairMove((move) => onHover(move.time == null ? null : this.bars.get(move.time * 1000), move, this.lines));
@@ -71,8 +79,8 @@ export class PriceChart {
     const byName = Map.groupBy ? Map.groupBy(values, (item) => item.name) : group(values);
     for (const [name, items] of [...byName].sort(([a], [b]) => a.localeCompare(b, "en", { numeric: true }))) {
       if (!this.lines.has(name)) {
-        const number = this.lines.size % COLOURS.length;
-        const series = this.chart.addLineSeries({ color: COLOURS[number], lineWidth: 2, priceLineVisible: false, lastValueVisible: false, crosshairMarkerRadius: 3 });
+        const number = this.lines.size % LINES;
+        const series = this.chart.addLineSeries({ color: colour(`line-${number}`), lineWidth: 2, priceLineVisible: false, lastValueVisible: false, crosshairMarkerRadius: 3 });
         this.lines.set(name, { series, number, last: 0, value: null });
       }
       const line = this.lines.get(name);
@@ -93,7 +101,7 @@ export class EquityChart {
     // The whole line must fit, however long it is.
     Object.assign(options.timeScale, { minBarSpacing: 0.02, rightOffset: 0 });
     this.chart = window.LightweightCharts.createChart(element, options);
-    this.series = this.chart.addAreaSeries({ lineColor: ACCENT, topColor: "#4cc2ff40", bottomColor: "#4cc2ff05", lineWidth: 2, priceLineVisible: false });
+    this.series = this.chart.addAreaSeries({ lineColor: colour("accent"), topColor: `${colour("accent")}40`, bottomColor: `${colour("accent")}05`, lineWidth: 2, priceLineVisible: false });
   }
 
   reset(points) {
@@ -104,7 +112,7 @@ export class EquityChart {
   // Where the account began: above it is gain, below it is loss, without reading a number.
   baseline(value) {
     if (this.line) this.series.removePriceLine(this.line);
-    this.line = this.series.createPriceLine({ price: value, color: "#7b8fa1", lineStyle: 2, lineWidth: 1, axisLabelVisible: false, title: "start" });
+    this.line = this.series.createPriceLine({ price: value, color: colour("faint"), lineStyle: 2, lineWidth: 1, axisLabelVisible: false, title: "start" });
   }
 
   redraw() { this.chart.applyOptions({ localization: look().localization }); }
@@ -113,19 +121,19 @@ export class EquityChart {
 // Shape says what it is as much as colour does.
 export function marker(kind, openTime, text) {
   const looks = {
-    buy: { position: "belowBar", shape: "arrowUp", color: UP }, sell: { position: "aboveBar", shape: "arrowDown", color: DOWN },
-    decision: { position: "inBar", shape: "circle", color: ACCENT }, held: { position: "aboveBar", shape: "square", color: WARN },
+    buy: { position: "belowBar", shape: "arrowUp", color: colour("up") }, sell: { position: "aboveBar", shape: "arrowDown", color: colour("down") },
+    decision: { position: "inBar", shape: "circle", color: colour("accent") }, held: { position: "aboveBar", shape: "square", color: colour("warn") },
   };
   return { time: at(openTime), text, size: kind === "decision" ? 0.6 : 1.2, ...looks[kind] };
 }
 
-function bar(candle) {
+export function bar(candle) {
   const shape = { time: at(candle.open_time), open: candle.open, high: candle.high, low: candle.low, close: candle.close };
   // A candle with unknown minutes is drawn hollow grey: there, but not to be trusted.
-  return candle.complete === false && candle.closed !== false ? { ...shape, color: "#0b1016", borderColor: "#8fa2b3", wickColor: "#8fa2b3" } : shape;
+  return candle.complete === false && candle.closed !== false ? { ...shape, color: colour("ground"), borderColor: colour("soft"), wickColor: colour("soft") } : shape;
 }
 
-const volumeBar = (candle) => ({ time: at(candle.open_time), value: candle.volume, color: candle.close >= candle.open ? "#2fc08d3d" : "#ff6b6b3d" });
+export const volumeBar = (candle) => ({ time: at(candle.open_time), value: candle.volume, color: `${colour(candle.close >= candle.open ? "candle-up" : "candle-down")}3d` });
 const differs = (a, b) => !a || a.close !== b.close || a.high !== b.high || a.low !== b.low || a.open !== b.open;
 
 function group(values) {

@@ -4,6 +4,8 @@ let local = false;
 
 export function useLocalTime(wanted) { local = wanted; }
 
+export const isLocal = () => local;
+
 const zone = () => (local ? undefined : "UTC");
 
 export function time(ms, withSeconds = false) {
@@ -20,6 +22,21 @@ export function clock(ms) {
 
 export function day(ms) {
   return new Intl.DateTimeFormat("en-GB", { timeZone: zone(), day: "2-digit", month: "short" }).format(ms);
+}
+
+// With the year, and the time of day if it matters.
+export function date(ms, withTime = false) {
+  return new Intl.DateTimeFormat("en-GB", {
+    timeZone: zone(), day: "2-digit", month: "short", year: "numeric",
+    ...(withTime ? { hour: "2-digit", minute: "2-digit", hourCycle: "h23" } : {}),
+  }).format(ms);
+}
+
+// A length of time by its largest units: 42 min, 3 h 10 min, 2 d 4 h.
+export function minutes(count) {
+  const whole = Math.round(count), [days, hours, rest] = [Math.floor(whole / 1440), Math.floor(whole / 60) % 24, whole % 60];
+  if (whole < 60) return `${whole} min`;
+  return days ? `${days} d${hours ? ` ${hours} h` : ""}` : `${hours} h${rest ? ` ${rest} min` : ""}`;
 }
 
 // A plain hyphen is narrower than a digit and jumps; the minus sign does not.
@@ -52,3 +69,10 @@ export const tone = (value) => (Number(value) > 0 ? "up" : Number(value) < 0 ? "
 
 // Name and eight hex digits: the name is what a person chose.
 export const instance = (id) => id.replace(/-[0-9a-f]{8}$/, "");
+
+// Why a market of /health is not fresh: what was told of it, or that its newest minute is old; "" when it is fresh.
+export function staleness(market) {
+  if (market.stale) return market.stale;
+  if (market.age_s == null) return "no closed minute yet";
+  return market.age_s > 120 ? `no closed minute since ${date(market.last_close, true)}` : "";
+}

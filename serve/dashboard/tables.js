@@ -10,9 +10,9 @@ export function node(tag, options = {}, ...children) {
   return element;
 }
 
-const TEXT = new Set(["side", "decision", "outcome", "why"]);
+const TEXT = new Set(["side", "decision", "outcome", "why", "what", "cause"]);
 
-function table(place, caption, heads, rows, empty) {
+export function table(place, caption, heads, rows, empty) {
   if (!rows.length) {
     place.replaceChildren(node("p", { className: "empty", textContent: empty }));
     return;
@@ -24,17 +24,20 @@ function table(place, caption, heads, rows, empty) {
   place.scrollTop = scrolled;
 }
 
+export const holeWords = (hole) => `${format.minutes(hole.minutes)} ${hole.reason}${hole.detail ? `: ${hole.detail}` : ""}`;
+
 const coloured = (text, tone, className = "") => node("td", { textContent: text, className: `${tone} ${className}` });
 const side = (direction) => coloured(direction === "LONG" ? "▲ long" : "▼ short", direction === "LONG" ? "up" : "down", "left");
 const sleeve = (item) => `${format.instance(item.instance_id)} ${item.interval}`;
 
 export function positions(place, items) {
   const held = items.filter((item) => Number(item.quantity) !== 0);
-  const flat = items.length - held.length;
+  const flat = items.filter((item) => Number(item.quantity) === 0 && item.state === "active").length;
   const rows = held.map((item) => {
     const open = (Number(item.mark) - Number(item.entry_price)) * Number(item.quantity);
     return [
-      node("td", {}, node("b", { textContent: item.market.split(":")[1] }), node("div", { className: "soft", textContent: sleeve(item) })),
+      node("td", {}, node("b", { textContent: item.market.split(":")[1] }), node("div", { className: "soft", textContent: sleeve(item) }),
+        ...(item.state === "active" ? [] : [node("span", { className: "tag", textContent: item.state === "kept" ? "kept, no instance" : "closing, no instance" })])),
       side(Number(item.quantity) > 0 ? "LONG" : "SHORT"),
       format.amount(item.quantity),
       node("td", {}, format.price(item.entry_price), node("div", { className: format.tone(open), textContent: item.mark == null ? "" : format.signed(open) })),
@@ -104,7 +107,7 @@ export function stats(place, day) {
 
 export function health(place, state) {
   const lines = state.reasons.length ? state.reasons : ["Every market is recorded, healed and up to date."];
-  const markets = state.markets.map((market) => `${market.market}: feed ${market.feed}, last 1m close ${format.time(market.last_close, true)}, ` +
+  const markets = state.markets.map((market) => `${market.market}: ${market.stale ? `stale since ${format.time(market.stale_since)}` : format.staleness(market) ? "stale" : "fresh"}, feed ${market.feed}, last 1m close ${format.time(market.last_close, true)}, ` +
     `${market.unresolved_holes} unresolved holes${market.warming.map((item) => `, ${item.name} ${item.interval} warming ${item.warming}`).join("")}`);
   place.replaceChildren(node("h2", { textContent: "Health", }), node("ul", {}, ...[...lines, ...markets].map((text) => node("li", { textContent: text }))),
     node("p", { className: "soft", textContent: `Ages are measured by the ${state.clock === "simulated" ? "replay's own" : "venue's"} clock.` }));

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
-from starlette.responses import Response
+from fastapi import APIRouter, Path, Query
+from starlette.responses import JSONResponse, Response
 
-from serve import queries, schemas
+from serve import queries, run_schemas, schemas
 from serve.parameters import InSpan, Paged, WhichMarket, interval_name
 from serve.problems import NotFound
 from serve.services import Service, Services, json_text
+from trading.explain import explain
 from trading.intervals import DAY_MS, MINUTE_MS
+from trading.storage.explained import read_decision
 
 __all__ = ["router"]
 
@@ -44,6 +46,43 @@ async def decisions(
         outcome,
         acting,
         within,
+    )
+    return json_text((await listing.page(service.database, paging, forward=False, reverse=False)).json())
+
+
+@router.get("/decisions/{decision_id}", response_model=run_schemas.ExplainedDecision)
+async def decision(service: Service, decision_id: Annotated[str, Path(max_length=80)]) -> Response:
+    """Why one decision came out as it did: what it saw, each condition, the gate, and the orders and fills it led to.
+
+    ``manta decisions explain`` prints the same.
+    """
+    async with service.database.connection() as connection:
+        stored = None if "\0" in decision_id else await read_decision(connection, decision_id)
+    if stored is None:
+        raise NotFound(
+            f"There is no decision {decision_id!r}.",
+            field="decision_id",
+            value=decision_id,
+            fix="GET /api/v1/decisions lists them.",
+        )
+    return JSONResponse(await service.shelf.ask(lambda _: explain(stored)))
+
+
+@router.get("/orders", response_model=schemas.Listed[schemas.Order])
+async def orders(
+    service: Service,
+    which: WhichMarket,
+    within: InSpan,
+    paging: Paged,
+    book: BookName = None,
+    interval: OptionalInterval = None,
+    finished: Annotated[
+        bool | None, Query(description="true: only filled, rejected and canceled ones; false: only the rest.")
+    ] = None,
+) -> Response:
+    """Orders by the event time they were made at, newest first, each as it stands now."""
+    listing = queries.orders(
+        await _book(service, book), await service.markets.find_id(which), _interval(interval), finished, within
     )
     return json_text((await listing.page(service.database, paging, forward=False, reverse=False)).json())
 

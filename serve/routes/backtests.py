@@ -1,30 +1,34 @@
-"""Backtests: ask for one, watch it, read it, delete it. Runs happen elsewhere; the table says how far they are."""
+"""Backtests: ask for one, watch it, read its report, delete it. They run elsewhere; the table says how far they are."""
 
 from __future__ import annotations
 
-import inspect
+import asyncio
+import base64
+import hashlib
 import json
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
-import structlog
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
-from serve import queries, schemas
-from serve.parameters import Naming, Paged, Paging, interval_name, span
+from backtest.report.page import page_of, page_style
+from backtest.report.table import trades_csv
+from serve import queries, run_schemas, schemas
+from serve.launching import launched, request_of
+from serve.parameters import Paged, Paging
 from serve.problems import NotFound, Refused
 from serve.services import Service, Services, json_text
-from trading.config.model import StrategyInstance
-from trading.errors import BadInput
-from trading.strategies.registry import load_strategy
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/backtests", tags=["backtests"])
-_log = structlog.get_logger(__name__)
 _UNFINISHED = ("queued", "running")
 _MAX_WAITING = 16
+_TEXT: dict[str, dict[int | str, dict[str, Any]]] = {
+    media: {200: {"content": {media: {"schema": {"type": "string"}}}}} for media in ("text/csv", "text/html")
+}
 
 
 @router.post("", status_code=202, response_model=schemas.BacktestAccepted)
@@ -37,7 +41,7 @@ async def start(service: Service, body: schemas.BacktestRequest) -> Response:
     )
     if waiting >= _MAX_WAITING:
         raise Refused(f"{waiting} backtests are waiting or running.", fix="Wait for one to finish, or delete one.")
-    request = await _request(service, body)
+    request = await request_of(service, body)
     run_id = uuid4()
     await service.database.fetchval(
         "insert into backtest_runs (run_id, book, strategy, market, intervals, config, status) values ($1, $2,"
@@ -49,18 +53,7 @@ async def start(service: Service, body: schemas.BacktestRequest) -> Response:
         request["intervals"],
         json.dumps(request),
     )
-    try:
-        launched = service.launch(run_id, request)
-        if inspect.isawaitable(launched):
-            await launched
-    except Exception as error:
-        _log.error("backtest_launch_failed", run_id=str(run_id), exc_info=error)
-        await service.database.fetchval(
-            "update backtest_runs set status = 'failed', error = $2, finished_at = clock_timestamp() where run_id = $1",
-            run_id,
-            f"It could not be started: {type(error).__name__}",
-        )
-        raise
+    await launched(service, service.launch, "backtest_runs", run_id, request)
     path = f"/api/v1/backtests/{run_id}"
     accepted = {
         "run_id": str(run_id),
@@ -93,6 +86,41 @@ async def backtest(service: Service, run_id: UUID) -> Response:
     return json_text(page.items[0])
 
 
+@router.get(
+    "/{run_id}/trades",
+    response_model=schemas.Listed[run_schemas.BacktestTrade],
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+)
+async def trades(service: Service, request: Request, run_id: UUID, paging: Paged) -> Response:
+    """Trades of a finished run as its report has them, newest entry first. ``Accept: text/csv`` gets all of them as
+    ``trades.csv`` does.
+    """
+    wanted = request.headers.get("accept", "")
+    if "text/csv" in wanted and "json" not in wanted:
+        return await trades_as_csv(service, run_id)
+    await _reported(service, run_id, "run_id")
+    page = await queries.backtest_trades(run_id).page(service.database, paging, forward=False, reverse=False)
+    return json_text(page.json())
+
+
+@router.get("/{run_id}/trades.csv", response_class=Response, responses=_TEXT["text/csv"])
+async def trades_as_csv(service: Service, run_id: UUID) -> Response:
+    """All trades of a finished run, oldest first, times in ISO 8601."""
+    row = await _reported(service, run_id, "report -> 'trades' as trades")
+    text = await asyncio.to_thread(lambda: trades_csv({"trades": json.loads(row["trades"])}))
+    headers = {"Content-Disposition": f'attachment; filename="backtest-{run_id}.csv"'}
+    return Response(text, media_type="text/csv", headers=headers)
+
+
+@router.get("/{run_id}/report", response_class=Response, responses=_TEXT["text/html"])
+async def report(service: Service, run_id: UUID) -> Response:
+    """The report of a finished run as a page that stands alone."""
+    row = await _reported(service, run_id, "report, provenance")
+    document, made_of = (json.loads(row[name]) for name in ("report", "provenance"))
+    page = await asyncio.to_thread(partial(page_of, document, made_of, str(run_id)))
+    return Response(page, media_type="text/html", headers={"Content-Security-Policy": _policy()})
+
+
 @router.delete("/{run_id}", status_code=204)
 async def delete(
     service: Service,
@@ -112,7 +140,7 @@ async def delete(
         # A book that is not the run's own must never be touched, whatever the row says.
         own = await connection.fetchval("select book from books where book = $1 and mode = 'backtest'", row["book"])
         if own is not None:
-            for table in ("fills", "orders", "decisions", "positions", "equity", "transfers"):
+            for table in ("fills", "orders", "decisions", "positions", "equity", "transfers", "lot_extremes"):
                 await connection.execute(f"delete from {table} where book = $1", own)  # noqa: S608 - fixed names
             await connection.execute("update instances set active = false where book = $1", own)
             await connection.execute("delete from instances where book = $1", own)
@@ -120,41 +148,26 @@ async def delete(
     return Response(status_code=204)
 
 
-async def _request(service: Services, body: schemas.BacktestRequest) -> dict[str, Any]:
-    """The request with every default filled in; BadInput or NotFound names the field."""
-    market, _ = await service.markets.find(Naming(body.market, body.symbol))
-    instance = _configured(service, body.strategy)
-    strategy = body.strategy or (instance.strategy if instance else "ma44")
-    params = {**(instance.params if instance else {}), **body.params}
-    load_strategy(strategy, params)
-    wanted = body.intervals or list(instance.intervals if instance else service.config.intervals)
-    within = span(_text(body.start), _text(body.end), names=("start", "end"))
-    return {
-        "strategy": strategy,
-        "market": market,
-        "intervals": list(dict.fromkeys(_interval(name) for name in wanted)),
-        "start_ms": within.start_ms,
-        "end_ms": within.end_ms,
-        "capital": str(body.capital),
-        "profile": body.profile or (instance.profile if instance else "spot"),
-        "params": params,
-    }
+async def _reported(service: Services, run_id: UUID, columns: str) -> Any:
+    """``columns`` of a run that has a report; says why of one that has none."""
+    row = await service.database.fetchrow(
+        f"select status, error, report is not null as reported, {columns} from backtest_runs where run_id = $1",  # noqa: S608 - fixed names
+        run_id,
+    )
+    if row is None:
+        raise _unknown(run_id)
+    if not row["reported"]:
+        was = "was run before reports were stored" if row["status"] == "done" else f"is {row['status']}"
+        fix = "Wait until it is done." if row["status"] in _UNFINISHED else "Run it again."
+        raise Refused(f"This backtest {was}, so it has no report. {row['error']}".strip(), field="run_id", fix=fix)
+    return row
 
 
-def _configured(service: Services, strategy: str | None) -> StrategyInstance | None:
-    return next((item for item in service.config.strategies if strategy in (None, item.strategy)), None)
-
-
-def _interval(name: str) -> str:
-    try:
-        return interval_name(name)
-    except BadInput as error:
-        error.field = "intervals"
-        raise
-
-
-def _text(value: str | int | None) -> str | None:
-    return None if value is None else str(value)
+def _policy() -> str:
+    """The report asks for nothing from anywhere, and no script runs in it."""
+    style = base64.b64encode(hashlib.sha256(page_style().encode()).digest()).decode()
+    nothing = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    return f"default-src 'none'; style-src 'sha256-{style}'; {nothing}"
 
 
 def _unknown(run_id: UUID) -> NotFound:

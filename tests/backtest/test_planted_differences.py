@@ -82,7 +82,7 @@ def nudge(value: Any) -> Any:
 
 PLACES = [
     ("features", "feature", ["value"]),
-    ("signals", "signal", ["target", "confidence", "status", "warm_have", "warm_need", "price", "features"]),
+    ("signals", "signal", ["target", "confidence", "status", "warm_have", "warm_need", "price", "features", "plan"]),
     ("decisions", "decision", ["outcome", "actions", "target", "confidence", "price", "position_before", "features"]),
     ("orders", "order", ["action", "side", "quantity", "quote_amount", "status", "reason", "updated_ms", "leg"]),
     ("fills", "fill", ["side", "price", "quantity", "fee", "realized_pnl", "role", "trade_no", "reason", "slippage"]),
@@ -161,13 +161,31 @@ def test_a_wide_candle_s_feature_counts_from_its_close(truth: RunRecords) -> Non
 
 
 def test_of_several_at_one_time_the_first_in_order_is_told(truth: RunRecords) -> None:
-    extra = [replace(truth.fills[-1], fill_id=f"extra-{number}") for number in range(40)]
+    extra = [replace(truth.fills[-1], order_id=f"extra-{number}") for number in range(40)]
     live = copy.copy(truth)
     live.fills = [*truth.fills, *extra]
     found = compare(live, truth)
     assert found.mismatches == 40
     assert found.first_difference is not None
-    assert found.first_difference["key"] == "extra-0"
+    assert "extra-0" in found.first_difference["key"]
+
+
+def test_the_parts_of_an_order_count_as_one_fill_and_a_part_too_many_as_a_difference(truth: RunRecords) -> None:
+    whole = truth.fills[20]
+    parts = [
+        replace(
+            whole,
+            fill_id=f"{whole.order_id}:{number}",
+            **{name: getattr(whole, name) * share for name in ("quantity", "fee", "slippage", "realized_pnl")},
+        )
+        for number, share in enumerate((Decimal("0.25"), Decimal("0.75")), 1)
+    ]
+    live = copy.copy(truth)
+    live.fills = [*truth.fills[:20], *parts, *truth.fills[21:]]
+    assert compare(live, truth).mismatches == 0
+    live.fills = [*live.fills, replace(parts[0], fill_id=f"{whole.order_id}:3")]
+    found = compare(live, truth)
+    assert (found.mismatches, found.first_difference and found.first_difference["field"]) == (1, "quantity")
 
 
 def test_a_suppressed_decision_is_explained_and_what_follows_is_still_compared(truth: RunRecords) -> None:

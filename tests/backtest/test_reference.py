@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import pytest
 
 from backtest.reference import ReferenceResult, run_reference
-from tests.trading.accounts.ledger import D, market
+from tests.trading.accounts.ledger import OTHER, D, market
 from tests.trading.series import MARKET, at, random_minutes
 from trading.accounts.records import EquityMark
 from trading.candles import Candle, Hole, HoleReason
@@ -81,7 +83,7 @@ def test_each_sleeve_has_its_own_money_and_score() -> None:
 def test_the_twin_trades_the_same_signals_at_other_costs() -> None:
     candles = random_minutes(at("2025-06-02 00:00"), 2000, 4)
     costs = Book().costs
-    dear = costs.model_copy(update={"taker_fee": costs.taker_fee * 2})
+    dear = costs.model_copy(update={"taker_fee": costs.of("binance").taker_fee * 2})
     result = reference(candles, period=5, intervals=["5m"], twin_costs=dear, every_mark=False)
     assert result.twin is not None
     assert result.twin.trades == result.score.trades
@@ -122,3 +124,38 @@ def test_the_same_run_twice_is_the_same() -> None:
     candles = random_minutes(at("2025-06-02 00:00"), 1000, 8)
     first, second = (reference(candles, period=5, intervals=["5m"]) for _ in range(2))
     assert first == second
+
+
+def test_several_markets_share_a_book_and_each_trades_as_it_does_alone() -> None:
+    first = random_minutes(at("2025-06-02 00:00"), 1500, 6)
+    other = [item._replace(market=OTHER) for item in random_minutes(at("2025-06-02 00:00"), 1500, 7)]
+    del other[200:230]
+    known = [market(lot="0.00001"), market(OTHER, lot="0.0001")]
+    config = Config.model_validate({
+        "markets": [first[0].market, OTHER],
+        "strategies": [{"name": "it", "strategy": "ma44", "params": {"period": 5}, "intervals": ["5m"]}],
+    })  # fmt: skip
+
+    def run(candles: list[Candle], capital: int, markets: list[str]) -> ReferenceResult:
+        [instance] = resolve_instances(config, candles[0].open_time_ms)
+        return run_reference(
+            candles,
+            instances=[replace(instance, markets=tuple(markets))],
+            book_id="paper",
+            book=Book(capital=D(capital)),
+            markets=known,
+            live_from_ms=candles[0].open_time_ms,
+        )
+
+    both = run(sorted([*first, *other], key=attrgetter("close_time_ms")), 10_000, [first[0].market, OTHER])
+    alone = [run(first, 5000, [first[0].market]), run(other, 5000, [OTHER])]
+    for name, own in zip((first[0].market, OTHER), alone, strict=True):
+        mine = [
+            (fill.time_ms, fill.side, fill.price, fill.quantity) for fill in both.records.fills if fill.market == name
+        ]
+        assert mine == [(fill.time_ms, fill.side, fill.price, fill.quantity) for fill in own.records.fills]
+        assert len(mine) > 20
+    assert both.equity.last == sum(own.equity.last for own in alone)
+    # One value for each moment, and not one for each market.
+    assert both.equity.marks == 1500
+    assert both.score.final_equity == both.equity.last

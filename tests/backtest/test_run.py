@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ def test_a_symbol_of_none_or_several_markets_lists_the_candidates() -> None:
 def test_the_result_says_what_was_done_and_assumed() -> None:
     told: list[float] = []
     wanted = request(intervals=["5m", "37m"], start_ms=START + 2 * HOUR_MS, capital="1000")
-    result, summary = run_backtest(wanted, source(), "backtest-x", told.append)
+    result, summary, _ = run_backtest(wanted, source(), "backtest-x", told.append)
 
     assert json.loads(json.dumps(summary)) == summary
     assert summary["start"] == START + 2 * HOUR_MS
@@ -153,20 +154,20 @@ def test_the_result_says_what_was_done_and_assumed() -> None:
 def test_the_pessimistic_twin_is_a_run_at_twice_the_costs() -> None:
     costs = {"taker_fee": "0.0005", "slippage": "0.0001", "funding_per_8h": "0.0001"}
     doubled = {"taker_fee": "0.0010", "slippage": "0.0002", "funding_per_8h": "0.0002"}
-    _, summary = run_backtest(request(costs=costs), source(), "b")
-    _, twice = run_backtest(request(costs=doubled), source(), "b")
+    _, summary, _ = run_backtest(request(costs=costs), source(), "b")
+    _, twice, _ = run_backtest(request(costs=doubled), source(), "b")
     assert summary["pessimistic"] == {name: twice[name] for name in summary["pessimistic"]}
     assert summary["pessimistic"]["total_return"] < summary["total_return"]
 
 
 def test_absent_and_missing_minutes_are_told_apart() -> None:
     hole = Hole(MARKET, CANDLES[500].open_time_ms, CANDLES[503].open_time_ms, HoleReason.MISSING.value)
-    _, summary = run_backtest(request(), source(CANDLES[:500] + CANDLES[510:], [hole]), "b")
+    _, summary, _ = run_backtest(request(), source(CANDLES[:500] + CANDLES[510:], [hole]), "b")
     assert (summary["absent_minutes"], summary["missing_minutes"]) == (7, 3)
 
 
 def test_unknown_rules_of_a_market_are_an_assumption() -> None:
-    _, summary = run_backtest(request(), source(known=False), "b")
+    _, summary, _ = run_backtest(request(), source(known=False), "b")
     assert any("rules are not known" in line for line in summary["assumptions"])
 
 
@@ -223,7 +224,7 @@ async def test_warm_up_comes_from_before_the_start(store: Database) -> None:
         found = await load_source(connection, request(start_ms=START + 10 * HOUR_MS), None)
     # Five candles of five minutes, one more for the row before, one more because the first is usually cut.
     assert found.candles[0].open_time_ms == START + 10 * HOUR_MS - 7 * 5 * MINUTE_MS
-    result, _ = run_backtest(request(start_ms=START + 10 * HOUR_MS), found, "b")
+    result, _, _ = run_backtest(request(start_ms=START + 10 * HOUR_MS), found, "b")
     assert result.records.signals[0].status == "ready"
 
 
@@ -254,11 +255,11 @@ async def test_a_run_that_cannot_be_done_says_why_in_its_row(store: Database) ->
         assert words in row["error"]
 
 
-async def test_a_file_of_other_candles_is_refused(store: Database, tmp_path: Path) -> None:
+async def test_a_file_whose_candles_do_not_add_up_is_refused(store: Database, tmp_path: Path) -> None:
     hourly = [c._replace(open_time_ms=START + n * HOUR_MS) for n, c in enumerate(CANDLES[:50])]
     path = write_csv(tmp_path / "hours.csv", hourly)
     async with store.transaction() as connection:
-        with pytest.raises(BadInput, match=r"hours.csv holds 1h candles.*Give a file of 1m candles"):
+        with pytest.raises(BadInput, match=r"Candles of 1h do not add up to .*give a file of 1m candles"):
             await load_source(connection, request(), path)
 
 
@@ -281,3 +282,39 @@ async def test_plain_data_is_checked_and_a_bad_one_fails_its_row(store: Database
         assert row is not None
         assert row["status"] == "failed"
         assert words in row["error"]
+
+
+def test_too_many_missing_minutes_are_refused_by_number() -> None:
+    hole = Hole(MARKET, START + 500 * MINUTE_MS, START + 540 * MINUTE_MS, HoleReason.MISSING)
+    found = source(CANDLES[:500] + CANDLES[540:], [hole])
+    with pytest.raises(DataHole, match=r"40 of 3000 minutes are missing \(1\.3%\)"):
+        run_backtest(request(), found, "b")
+    _, summary, _ = run_backtest(request(max_missing_percent=2), found, "b")
+    assert summary["missing_minutes"] == 40
+
+
+def test_an_interval_without_a_single_candle_is_refused() -> None:
+    with pytest.raises(DataHole, match="No candle of 1w closes in this range"):
+        run_backtest(request(intervals=["1w"]), source(), "b")
+
+
+def test_exits_and_entry_rules_of_a_request_are_traded() -> None:
+    result, _, _ = run_backtest(request(exits={"stop_loss_percent": "0.5"}), source(), "b")
+    assert "stop_loss" in {trade.exit_reason for trade in result.trades}
+    result, _, _ = run_backtest(request(entries={"long_only": True}), source(), "b")
+    assert {trade.direction for trade in result.trades} == {"LONG"}
+
+
+@pytest.mark.covers("S1-22")
+def test_a_run_stops_where_it_is_ruined_and_says_so() -> None:
+    costs = {"taker_fee": "0.05", "slippage": "0.02"}
+    poor = replace(BTC, min_notional=Decimal(50))
+    found = Source(list(CANDLES), [], poor, True)
+    result, summary, _ = run_backtest(request(costs=costs, capital="100"), found, "b")
+    assert summary["ruined_at"] is not None
+    assert result.candles < len(CANDLES)
+    assert result.equity.last < 50
+    assert all(fill.time_ms < summary["ruined_at"] for fill in result.records.fills)
+    assert any(line.startswith("RUINED at 2025-") for line in summary["assumptions"])
+    _, fine, _ = run_backtest(request(), source(), "b")
+    assert fine["ruined_at"] is None

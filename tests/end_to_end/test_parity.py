@@ -2,14 +2,16 @@
 hurt.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from actors.session import CrashPoint
+from actors.crash import CrashPoint
 from manta.parity import ParityOptions, run_parity
 from trading.intervals import DAY_MS, HOUR_MS, MINUTE_MS
+from trading.venues.paper.faults import BrokerFault
 
 MARKET = "binance:BTCUSDT"
 BINANCE = "candles_1m/binance_spot_BTCUSDT_1m_20250520-20250818.csv.gz"
@@ -68,6 +70,82 @@ async def test_postgres_killed_at_commits_changes_nothing(shared_data: Path, tmp
     )
     await parity(shared_data / BINANCE, interval="1m", start_ms=START_MS, days=1, lead=90, crash_points=points)
     assert len(list(tmp_path.iterdir())) == len(points)
+
+
+@pytest.mark.slow
+async def test_open_stops_outlive_a_killed_execution(shared_data: Path, tmp_path: Path) -> None:
+    """Stops and targets of trades that are open when execution dies, around its commits and its sends."""
+    points = tuple(
+        crash(tmp_path, "execution:paper", boundary, 1.3 + number)
+        for number, boundary in enumerate(("before_commit", "after_commit", "before_send", "after_ack", "after_read"))
+    )
+    rules = {
+        "exits": {"stop_loss_percent": "0.2", "take_profit_percent": "0.3", "trailing_stop_percent": "0.25"},
+        "entries": {"cooldown_candles": 3, "reenter": "at_once"},
+    }
+    result = await parity(
+        shared_data / BINANCE,
+        interval="5m",
+        start_ms=START_MS + 4 * HOUR_MS,
+        days=0.5,
+        lead=60,
+        crash_points=tuple(replace(point, at_ms=point.at_ms + 4 * HOUR_MS) for point in points),
+        instance=rules,
+    )
+    assert result["fills"] > 20
+    assert len(list(tmp_path.iterdir())) == len(points)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("S1-39")
+async def test_lots_with_targets_of_their_own_equal_the_reference(shared_data: Path, tmp_path: Path) -> None:
+    """Lots are bought, sold at their own targets and trailed while execution dies between two of them."""
+    points = (crash(tmp_path, "execution:paper", "before_commit", 5), crash(tmp_path, "brain", "after_commit", 9))
+    result = await parity(
+        shared_data / BINANCE,
+        strategy="dip",
+        interval="5m",
+        start_ms=START_MS,
+        days=0.75,
+        profile="spot",
+        lead=60,
+        crash_points=points,
+        instance={
+            "params": {"dip_pct": 0.2, "take_profit_pct": 0.3, "max_lots": 4, "percent_per_lot": 20},
+            "exits": {"trailing_stop_percent": "1.5"},
+        },
+    )
+    assert result["fills"] > 10
+    assert len(list(tmp_path.iterdir())) == len(points)
+
+
+@pytest.mark.covers("W2")
+async def test_orders_over_a_wire_that_lies_change_nothing(shared_data: Path, tmp_path: Path) -> None:
+    """Requests and answers to the venue are lost or late, its events lost, doubled and swapped, fills told in parts,
+    and execution is killed around sending.
+    """
+    kinds = ("lose_answer", "lose_request", "delay", "lose_event", "double_event", "reorder_events", "split")
+    faults = tuple(
+        BrokerFault(kind, at_ms=at(1 + number), times=5, seconds=0.05, parts=3, marker=str(tmp_path / kind))
+        for number, kind in enumerate(kinds)
+    )
+    points = tuple(
+        crash(tmp_path, "execution:paper", boundary, 1.5 + 2 * number)
+        for number, boundary in enumerate(("before_send", "after_send", "after_ack"))
+    )
+    result = await parity(
+        shared_data / BINANCE,
+        interval="1m",
+        start_ms=START_MS,
+        days=0.5,
+        lead=60,
+        broker_faults=faults,
+        crash_points=points,
+    )
+    assert result["fills"] > 50
+    struck = {path.name for path in tmp_path.iterdir()}
+    assert {f"{kind}.5" for kind in kinds} <= struck
+    assert len(struck) == len(kinds) * 5 + len(points)
 
 
 @pytest.mark.covers("W15", "W19")

@@ -106,9 +106,9 @@ class Running:
         self.process.communicate(timeout=60)
 
 
-def start_replay(place: Place, *, minutes: int = 30, serve: bool = False, **config: Any) -> Running:
-    """Start one and wait until it has handled ``minutes``; AssertionError with its words if it ends instead."""
-    process, url = popen_replay(place, minutes=minutes, serve=serve, **config)
+def start_replay(place: Place, **order: Any) -> Running:
+    """Start one and wait until it has handled its minutes; AssertionError with its words if it ends instead."""
+    process, url = popen_replay(place, **order)
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], UP_S)
     line = process.stdout.readline() if ready else ""
@@ -120,13 +120,22 @@ def start_replay(place: Place, *, minutes: int = 30, serve: bool = False, **conf
 
 
 def popen_replay(
-    place: Place, *, minutes: int = 30, serve: bool = False, **config: Any
+    place: Place,
+    *,
+    minutes: int = 30,
+    serve: bool = False,
+    speed: float | None = None,
+    compare: bool = False,
+    **config: Any,
 ) -> tuple["subprocess.Popen[str]", str | None]:
+    """``speed`` None is lockstep; ``compare`` says whether what is stored is compared with the reference at the end."""
     port = free_port()
     order = {
         "data_dir": str(place.data_dir),
         "minutes": minutes,
         "serve": serve,
+        "speed": speed,
+        "compare": compare,
         "config": {"serve": {"port": port}, **config},
     }
     return _popen([str(REPLAY), json.dumps(order)], place), f"http://127.0.0.1:{port}" if serve else None

@@ -12,6 +12,8 @@ import pytest
 
 from manta.service import database_target
 from tests.manta.conftest import Place
+from tests.trading.strategies.own import put
+from tests.trading.strategies.own import text as rule_text
 from trading.candle_files import load_candles
 from trading.candles import Candle
 from trading.intervals import DAY_MS
@@ -189,3 +191,25 @@ def test_without_candles_the_fix_says_where_to_get_some(place: Place) -> None:
     answer = place.run("backtest", "run", "--strategy", "ma44", "--json")
     assert (answer.status, answer.value["field"]) == (2, "market")
     assert "--file" in answer.value["fix"]
+
+
+def test_a_strategy_of_ones_own_is_checked_before_its_first_run(
+    place: Place, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = rule_text("return LONG if now.close > p.level * 1_000 else FLAT")
+    cheat = rule_text("return LONG if random.random() > 0.5 else FLAT", imports="import random")
+    place.config("markets: [binance:BTCUSDT]\n")
+    put(place.folder / "strategies", mine=honest, lucky=cheat)
+    common = ("--intervals", "1h", "--file", str(files["csv"]), "--json")
+    first = place.run("backtest", "run", "--strategy", "mine", *common)
+    assert first.status == 0, first.err
+    assert first.value["strategy_check"]["passed"] is True
+    # Remembered: the check is not done again, so it need not even be there.
+    monkeypatch.setattr("backtest.checked.require_honest", None)
+    assert place.run("backtest", "run", "--strategy", "mine", *common).status == 0
+    monkeypatch.undo()
+    refused = place.run("backtest", "run", "--strategy", "lucky", *common)
+    assert (refused.status, refused.value["field"]) == (2, "strategy")
+    assert "line 22: it draws by chance" in refused.value["message"]
+    last = runs(place, monkeypatch)[-1]
+    assert (last["status"], last["results"]) == ("failed", None)

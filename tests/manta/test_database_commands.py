@@ -93,3 +93,21 @@ async def test_a_server_of_ones_own_is_used_and_left_running(
     assert "0001_core" in answer.value["applied"]
     assert postgres.pid is not None
     assert (target.password() or "?") not in answer.out + answer.err
+
+
+async def test_check_reads_a_server_by_its_dsn_and_says_what_is_to_come(
+    place: Place, empty_database: DatabaseTarget
+) -> None:
+    target = empty_database
+    place.environ["DB_PASSWORD"] = target.password() or ""
+    dsn = f"postgresql://{target.user}@/{target.database}?host={target.host}"
+    before = await asyncio.to_thread(place.call, "db", "check", "--dsn", dsn, "--json")
+    assert (before.status, before.value["migrations"], before.value["timescaledb"]) == (0, 0, None)
+    assert "0002_timescale" in before.value["pending"]
+    tried = await asyncio.to_thread(place.call, "db", "check", "--timescale", "--dsn", dsn, "--json")
+    assert (tried.status, tried.value["error"]) == (2, "ConfigError")
+    assert "no TimescaleDB" in tried.value["message"]
+    assert (target.password() or "?") not in before.out + before.err + tried.out + tried.err
+    again = await asyncio.to_thread(place.call, "db", "check", "--dsn", dsn)
+    assert "to come" in again.out
+    assert "without TimescaleDB" in again.out

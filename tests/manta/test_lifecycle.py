@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import os
+import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -37,6 +39,34 @@ def test_status_says_what_runs_and_how_well(running: Running) -> None:
     words = running.place.run("status")
     assert f"at {running.url}" in words.out
     assert "health: " in words.out
+
+
+def test_status_sees_a_stopped_actor_before_anybody_misses_it(running: Running) -> None:
+    [pid] = [p.pid for p in marked(running.facts["session_id"]) if p.cmdline()[0].startswith("ray::Brain")]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        facts = running.place.run("status", "--json").value
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert facts["health"]["status"] != "ok"
+    assert any(f"brain: its process {pid} is stopped" in reason for reason in facts["health"]["reasons"])
+    assert {actor["actor"] for actor in facts["health"]["actors"]} >= {"recorder", "brain", "notifier"}
+
+
+def test_status_answers_though_postgres_does_not(running: Running) -> None:
+    file = running.place.data_dir / "postgres" / "postmaster.pid"
+    server = psutil.Process(int(file.read_text(encoding="utf-8").split()[0]))
+    paused = [server, *server.children()]
+    for process in paused:
+        process.suspend()
+    try:
+        answer = running.place.run("status")
+    finally:
+        for process in paused:
+            process.resume()
+    assert answer.status == 0
+    assert "health: down" in answer.out
+    assert "! database: cannot be reached: it did not answer" in answer.out
 
 
 def test_logs_are_merged_in_order_or_chosen_by_actor(running: Running) -> None:
@@ -92,6 +122,22 @@ def test_nothing_of_ours_listens_beyond_loopback(running: Running) -> None:
         address for address in addresses if not address.startswith(("127.0.0.1:", "[::1]:", "[::ffff:127.0.0.1]:"))
     ]
     assert beyond == []
+
+
+# Each of them would cost every actor from 3 to 40 MB; only feeds and the notifier speak HTTP themselves.
+HEAVY = {"ccxt", "fastapi", "numba", "numpy", "pandas", "pyarrow", "pydantic_settings", "rich", "starlette", "typer"}
+HTTP = {"aiohttp", "yarl"}
+
+
+def test_actors_load_only_what_they_use(running: Running) -> None:
+    loaded = {name: set(packages) for name, packages in running.facts["packages"].items()}
+    assert set(loaded) == {
+        f"feed:{SAMPLE_MARKET}", "recorder", f"timeframe:{SAMPLE_MARKET}", "brain", "execution:paper", "notifier"
+    }  # fmt: skip
+    assert all({"actors", "asyncpg", "ray", "trading"} <= packages for packages in loaded.values())
+    assert {name: packages & HEAVY for name, packages in loaded.items() if packages & HEAVY} == {}
+    assert {name.partition(":")[0] for name, packages in loaded.items() if packages & HTTP} == {"feed", "notifier"}
+    assert {name.partition(":")[0] for name, packages in loaded.items() if "websockets" in packages} == {"feed"}
 
 
 def test_the_api_answers_where_status_says(running: Running) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 DEFAULT_LIST = Path(__file__).resolve().parents[3] / "shared" / "ACCEPTANCE.md"
 LINE = re.compile(r"^- (S\d+-\d+|W\d+) (.*)$", re.MULTILINE)
+PROPERTY = "covers"
 PART = re.compile(r"\(([a-z])\)")
 CITED = re.compile(r"^(S\d+-\d+|W\d+)([a-z]?)$")
 
@@ -34,11 +35,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Coverage:
-    """Collects, for one session, what each test cites and how it ended."""
+    """Collects, for one session, what each test cites and how it ended.
+
+    A test's report carries what it cites, also from the process of a worker.
+    """
 
     def __init__(self, lines: dict[str, frozenset[str]]) -> None:
         self._lines = lines
-        self._cited: dict[str, set[str]] = {}
         self._proved: set[str] = set()
         self._disproved: set[str] = set()
 
@@ -59,12 +62,12 @@ class Coverage:
                 if line is None:
                     mistakes.append(f"{item.nodeid} cites {citation!r}, which the acceptance list does not have")
                 else:
-                    self._cited.setdefault(item.nodeid, set()).add(line)
+                    item.user_properties.append((PROPERTY, line))
         if mistakes:
             raise pytest.UsageError(*mistakes)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        lines = self._cited.get(report.nodeid, set())
+        lines = {str(value) for name, value in report.user_properties if name == PROPERTY}
         if report.failed:
             self._disproved |= lines
         elif report.when == "call" and report.passed and not hasattr(report, "wasxfail"):

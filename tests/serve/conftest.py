@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from math import sin
 from typing import Any
@@ -14,11 +15,14 @@ import aiohttp
 import asyncpg
 import pytest
 import uvicorn
+from playwright.async_api import Browser, async_playwright
 
 from serve.app import build_app
+from tests.serve.browser import CHROMIUM, FLAGS
 from trading.config.model import Config, FeatureSpec, ServeSettings, StrategyInstance
 from trading.intervals import MINUTE_MS, parse_interval
 from trading.storage.database import connect
+from trading.storage.parity import ParityDifference, ParityRun, store_run
 from trading.storage.settings import DatabaseTarget
 
 TOKEN = "correct-horse-battery-staple"
@@ -41,6 +45,7 @@ class Server:
     url: str
     client: aiohttp.ClientSession
     launched: list[tuple[UUID, dict[str, Any]]] = field(default_factory=list)
+    searched: list[tuple[UUID, dict[str, Any]]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=lambda: {"Authorization": f"Bearer {TOKEN}"})
 
     async def get(self, path: str, **query: Any) -> Any:
@@ -61,7 +66,14 @@ class Server:
 async def running(target: DatabaseTarget, config: Config = CONFIG, token: str | None = TOKEN) -> AsyncIterator[Server]:
     """Serve on a free port of loopback until the block ends."""
     launched: list[tuple[UUID, dict[str, Any]]] = []
-    app = build_app(config, target, token=token, launch=lambda run_id, request: launched.append((run_id, request)))
+    searched: list[tuple[UUID, dict[str, Any]]] = []
+    app = build_app(
+        config,
+        target,
+        token=token,
+        launch=lambda *run: launched.append(run),
+        launch_walkforward=lambda *run: searched.append(run),
+    )
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="on"))
     serving = asyncio.create_task(server.serve())
     try:
@@ -71,7 +83,7 @@ async def running(target: DatabaseTarget, config: Config = CONFIG, token: str | 
             await asyncio.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         async with aiohttp.ClientSession() as client:
-            yield Server(f"http://127.0.0.1:{port}", client, launched)
+            yield Server(f"http://127.0.0.1:{port}", client, launched, searched)
     finally:
         server.should_exit = True
         await serving
@@ -91,6 +103,44 @@ async def records(database: DatabaseTarget) -> AsyncIterator["Records"]:
 async def server(database: DatabaseTarget, records: "Records") -> AsyncIterator[Server]:
     async with running(database) as running_server:
         yield running_server
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        started = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        await started.close()
+
+
+@pytest.fixture
+async def day(records: "Records") -> "Records":
+    """A working day: candles, averages, trades, a position, and one hole."""
+    await records.origin("simulator")
+    await records.candles(720)
+    await records.candles(720, market="binance:ETHUSDT")
+    await records.candles(19, first=0, interval="37m")
+    await records.averages()
+    await records.averages("37m")
+    await records.equity(720)
+    for trade, (entry, leave, pnl) in enumerate([(560, 590, "41.25"), (604, 633, "-18.4"), (650, 681, "63.02")], 1):
+        await records.decision(entry - 1, ["OPEN_LONG"])
+        await records.fill(entry, "BUY", "entry", trade)
+        await records.decision(leave - 1, ["CLOSE_LONG"], target="FLAT")
+        await records.fill(leave, "SELL", "exit", trade, pnl=pnl)
+    await records.decision(699, ["OPEN_LONG"])
+    await records.fill(700, "BUY", "entry", 4)
+    for n in range(710, 719):
+        await records.decision(n, ["HOLD"], outcome="hold")
+    await records.decision(706, ["CLOSE_LONG"], outcome="late", target="FLAT")
+    await records.position(719)
+    await records.position(719, "0", "37m")
+    await records.signal(719, "1m")
+    await records.signal(18, "37m", status="warming", have=19, need=44)
+    await records.hole(100, 10, resolved=True)
+    await records.event("feed_up", MARKET, {"market": MARKET})
+    await records.event("feed_up", "binance:ETHUSDT", {"market": "binance:ETHUSDT"})
+    return records
 
 
 @pytest.fixture
@@ -293,6 +343,26 @@ class Records:
             " at_ms($4), $5)",
             self.ids[MARKET], reason, START_MS + n * MINUTE_MS, START_MS + (n + minutes) * MINUTE_MS, resolved,
         )  # fmt: skip
+
+    async def parity(
+        self, day: str, *, book: str = "paper", status: str = "identical", explained: int = 0, unexplained: int = 0
+    ) -> None:
+        """A nightly result with one difference of each kind there is of."""
+        midnight = int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000)
+        noon = midnight + 720 * MINUTE_MS
+        odd = ParityDifference(
+            noon, "fill", "order-1 1", "price", "100.5", "100.4", "value", "trend-1: price differs by +0.1", False
+        )
+        late = ParityDifference(
+            noon - MINUTE_MS, "decision", "decision-1", "outcome", "late", "acted", "late",
+            "decided 500 s after the close", True,
+        )  # fmt: skip
+        run = ParityRun(
+            book, midnight, noon, status, True, midnight + 1440 * MINUTE_MS, {"candles": 1440, "decisions": 7},
+            explained, unexplained, "0.1.0",
+        )  # fmt: skip
+        await store_run(self.connection, run, [late] * bool(explained) + [odd] * bool(unexplained))
+        await self.event("parity", book, {"status": status})
 
     async def origin(self, value: str) -> None:
         await self.connection.execute("update database_info set value = $1 where key = 'origin'", value)

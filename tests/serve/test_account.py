@@ -8,6 +8,21 @@ from tests.serve.conftest import MARKET, START_MS, Records, Server
 from trading.intervals import MINUTE_MS
 
 
+async def test_orders_by_stage(server: Server, records: Records) -> None:
+    await records.fill(5, "BUY", "entry", 1)
+    await records.connection.execute(
+        "insert into orders (order_id, leg, book, instance_id, market_id, interval, action, side, status, quote_amount,"
+        " created_time, updated_time) select 'lost', 0, book, instance_id, market_id, interval, 'CLOSE_LONG', 'SELL',"
+        " 'unknown', 1000.50, created_time + interval '1 minute', updated_time from orders"
+    )
+    everything = (await server.get("/api/v1/orders"))["items"]
+    assert [item["status"] for item in everything] == ["unknown", "filled"]
+    [lost] = (await server.get("/api/v1/orders", finished="false"))["items"]
+    assert (lost["order_id"], lost["side"], lost["quote_amount"]) == ("lost", "SELL", "1000.5")
+    assert [item["status"] for item in (await server.get("/api/v1/orders", finished="true"))["items"]] == ["filled"]
+    assert (await server.get("/api/v1/orders", interval="37m"))["items"] == []
+
+
 @pytest.mark.covers("S1-26e")
 async def test_decisions_newest_first_with_all_they_saw(server: Server, records: Records) -> None:
     await records.decision(5, ["HOLD"], outcome="hold")
@@ -87,3 +102,19 @@ async def test_a_books_equity_sums_its_markets_even_when_one_is_behind(server: S
     )
     points = (await server.get("/api/v1/equity"))["items"]
     assert [point["equity"] for point in points] == ["302", "304", "305"]
+
+
+async def test_a_position_says_whether_an_instance_has_it(server: Server, records: Records) -> None:
+    await records.position(40, interval="37m")
+    await records.position(40, "0")
+
+    async def states() -> dict[str, str]:
+        return {item["interval"]: item["state"] for item in (await server.get("/api/v1/positions"))["items"]}
+
+    assert await states() == {"1m": "active", "37m": "active"}
+    await records.connection.execute("update instances set intervals = '{1d}'")
+    assert await states() == {"1m": "removed", "37m": "closing"}
+    await records.connection.execute('update books set config = config || \'{"on_removed": "keep"}\'')
+    assert await states() == {"1m": "removed", "37m": "kept"}
+    found = await server.get("/api/v1/health?quiet=true")
+    assert [(item["interval"], item["closing"]) for item in found["held"]] == [("37m", False)]

@@ -1,11 +1,22 @@
 """Backtests over HTTP: asked for, launched once, watched, deleted with everything that is theirs."""
 
+import re
+from base64 import b64encode
+from hashlib import sha256
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
+from backtest.report.page import page_of
+from backtest.report.table import trades_csv
+from backtest.run import BacktestRequest, book_of, run_stored
+from serve.run_schemas import BacktestTrade
 from tests.serve.conftest import MARKET, Records, Server
+from trading.errors import BadInput
+from trading.storage import backtests
+from trading.storage.database import Database
+from trading.storage.settings import DatabaseTarget
 
 
 @pytest.mark.covers("S1-27a")
@@ -28,6 +39,17 @@ async def test_a_request_is_queued_and_launched_once(server: Server, records: Re
     run = await server.get(accepted["links"]["self"])
     assert (run["status"], run["progress"], run["results"]) == ("queued", 0, None)
     assert [item["run_id"] for item in (await server.get("/api/v1/backtests"))["items"]] == [accepted["run_id"]]
+
+
+@pytest.mark.covers("S4-21")
+async def test_the_scalper_is_asked_for_with_its_documented_market_and_candles(
+    server: Server, records: Records
+) -> None:
+    body = {"strategy": "scalper", "symbol": "BTC/USDT", "intervals": ["1m", "5m"]}
+    async with server.client.post(f"{server.url}/api/v1/backtests", json=body, headers=server.headers) as response:
+        assert response.status == 202
+    [(_, request)] = server.launched
+    assert (request["strategy"], request["market"], request["intervals"]) == ("scalper", MARKET, ["1m", "5m"])
 
 
 @pytest.mark.covers("S1-27a")
@@ -91,3 +113,129 @@ async def test_a_finished_run_is_read_and_deleted_with_its_book_only(server: Ser
 async def test_an_id_that_is_none_is_named(server: Server) -> None:
     status, problem = await server.refused("/api/v1/backtests/17")
     assert (status, problem["field"]) == (422, "run_id")
+
+
+async def finished(records: Records, target: DatabaseTarget, days: int = 2) -> tuple[UUID, dict[str, Any]]:
+    """A run of ma44 over ``days`` of candles, stored as the worker stores it; its id and its report."""
+    await records.candles(days * 1440)
+    run_id = uuid4()
+    request = BacktestRequest(strategy="ma44", market=MARKET, intervals=("7m",))
+    async with Database(target, application_name="manta test") as worker:
+        await worker.run(
+            lambda connection: backtests.queue(
+                connection,
+                run_id,
+                book=book_of(run_id),
+                strategy="ma44",
+                market=MARKET,
+                intervals=("7m",),
+                config=request.model_dump(mode="json"),
+            )
+        )
+        await run_stored(worker, run_id, request)
+    report = await records.connection.fetchval("select report from backtest_runs where run_id = $1", run_id)
+    return run_id, report
+
+
+@pytest.mark.covers("S1-28")
+async def test_trades_are_paged_and_written_as_csv(server: Server, records: Records, database: DatabaseTarget) -> None:
+    run_id, report = await finished(records, database)
+    path = f"/api/v1/backtests/{run_id}/trades"
+    seen: list[dict[str, Any]] = []
+    query: dict[str, Any] = {"limit": 2}
+    while True:
+        page = await server.get(path, **query)
+        seen += page["items"]
+        if page["next_cursor"] is None:
+            break
+        query["cursor"] = page["next_cursor"]
+    assert len(seen) == len(report["trades"]) > 4
+    for item, trade in zip(seen, reversed(report["trades"]), strict=True):
+        assert (item["entry_time"], item["pnl"], item["return"]) == (trade["entry_ms"], trade["pnl"], trade["return_"])
+    assert all(BacktestTrade.model_validate(item, strict=True) for item in seen)
+    url = server.url + path
+    texts = []
+    for address, headers in ((url, {"Accept": "text/csv"}), (f"{url}.csv", {})):
+        async with server.client.get(address, headers=headers) as response:
+            assert (response.status, response.content_type) == (200, "text/csv")
+            texts.append(await response.text())
+    assert texts[0] == texts[1] == trades_csv(report)
+    # A browser that takes anything gets what the document says.
+    async with server.client.get(url, headers={"Accept": "text/html,application/json;q=0.9,*/*"}) as response:
+        assert response.content_type == "application/json"
+
+
+async def test_the_report_is_the_page_of_the_command_under_a_policy_that_lets_it_be_seen(
+    server: Server, records: Records, database: DatabaseTarget
+) -> None:
+    run_id, report = await finished(records, database)
+    async with server.client.get(f"{server.url}/api/v1/backtests/{run_id}/report") as response:
+        assert (response.status, response.content_type) == (200, "text/html")
+        page, policy = await response.text(), response.headers["Content-Security-Policy"]
+    provenance = await records.connection.fetchval("select provenance from backtest_runs")
+    assert page == page_of(report, provenance, str(run_id))
+    [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    assert f"style-src 'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'" in policy
+    assert policy.startswith("default-src 'none'; ")
+    assert "script-src" not in policy
+    assert " style=" not in page
+
+
+@pytest.mark.parametrize("part", ["trades", "trades.csv", "report"])
+async def test_a_run_without_a_report_says_why(server: Server, records: Records, part: str) -> None:
+    run_id = uuid4()
+    await records.connection.execute(
+        "insert into backtest_runs (run_id, book, strategy, market, intervals, config, status, error)"
+        " values ($1, 'b', 'ma44', $2, '{7m}', '{}', 'failed', 'No candles.')",
+        run_id,
+        MARKET,
+    )
+    status, problem = await server.refused(f"/api/v1/backtests/{run_id}/{part}")
+    assert (status, problem["field"], problem["fix"]) == (409, "run_id", "Run it again.")
+    assert "is failed" in problem["detail"]
+    assert "No candles." in problem["detail"]
+    await records.connection.execute("update backtest_runs set status = 'done', error = ''")
+    assert "before reports were stored" in (await server.refused(f"/api/v1/backtests/{run_id}/{part}"))[1]["detail"]
+    await records.connection.execute("update backtest_runs set status = 'running'")
+    assert "Wait" in (await server.refused(f"/api/v1/backtests/{run_id}/{part}"))[1]["fix"]
+    assert (await server.refused(f"/api/v1/backtests/{uuid4()}/{part}"))[0] == 404
+
+
+@pytest.mark.covers("S1-28")
+async def test_a_deleted_run_leaves_no_row_in_any_table_and_others_stay(
+    server: Server, records: Records, database: DatabaseTarget
+) -> None:
+    run_id, _ = await finished(records, database)
+    book = book_of(run_id)
+    await records.decision(1, ["OPEN_LONG"])
+    await records.connection.execute("insert into lot_extremes values ($1, 'ma44-1', 1, '7m', 1, at_ms(0), 2, 1)", book)
+    rows = await records.connection.fetch(
+        "select c.table_name from information_schema.columns c join information_schema.tables t using (table_name)"
+        " where c.column_name = 'book' and t.table_type = 'BASE TABLE' and t.table_schema = 'public'"
+    )
+    tables = [row[0] for row in rows]
+
+    async def left() -> dict[str, int]:
+        counts = {
+            table: await records.connection.fetchval(f"select count(*) from {table} where book = $1", book)
+            for table in tables
+        }
+        return {table: count for table, count in counts.items() if count}
+
+    assert {"backtest_runs", "books", "decisions", "orders", "fills", "equity", "lot_extremes"} <= set(await left())
+    async with server.client.delete(f"{server.url}/api/v1/backtests/{run_id}", headers=server.headers) as response:
+        assert response.status == 204
+    assert await left() == {}
+    assert [item["book"] for item in (await server.get("/api/v1/decisions"))["items"]] == ["paper"]
+
+
+async def test_a_run_deleted_while_it_runs_stores_nothing(
+    server: Server, records: Records, database: DatabaseTarget
+) -> None:
+    await records.candles(600)
+    request = BacktestRequest(strategy="ma44", market=MARKET, intervals=("7m",))
+    async with Database(database, application_name="manta test") as worker:
+        with pytest.raises(BadInput, match="was deleted while it ran"):
+            await run_stored(worker, uuid4(), request)
+    assert await records.connection.fetchval("select count(*) from books where mode = 'backtest'") == 0
+    assert await records.connection.fetchval("select count(*) from fills") == 0

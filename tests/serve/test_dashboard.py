@@ -1,64 +1,16 @@
 """The dashboard in a real browser."""
 
-import os
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
-from shutil import which
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, Page
 
-from tests.serve.conftest import MARKET, Records, Server
+from tests.serve.browser import NEEDS_BROWSER, keep, listened
+from tests.serve.conftest import MARKET, START_MS, Records, Server
+from trading.freshness import Turn
+from trading.storage.freshness import note_turns
 
-CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
-FLAGS = [
-    "--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]  # fmt: skip
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None,
-    reason="NO BROWSER: the dashboard was NOT tested. Install one: apt-get install chromium fonts-dejavu-core",
-)
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        await started.close()
-
-
-@pytest.fixture
-async def day(records: Records) -> Records:
-    """A working day: candles, averages, trades, a position, and one hole."""
-    await records.origin("simulator")
-    await records.candles(720)
-    await records.candles(720, market="binance:ETHUSDT")
-    await records.candles(19, first=0, interval="37m")
-    await records.averages()
-    await records.averages("37m")
-    await records.equity(720)
-    for trade, (entry, leave, pnl) in enumerate([(560, 590, "41.25"), (604, 633, "-18.4"), (650, 681, "63.02")], 1):
-        await records.decision(entry - 1, ["OPEN_LONG"])
-        await records.fill(entry, "BUY", "entry", trade)
-        await records.decision(leave - 1, ["CLOSE_LONG"], target="FLAT")
-        await records.fill(leave, "SELL", "exit", trade, pnl=pnl)
-    await records.decision(699, ["OPEN_LONG"])
-    await records.fill(700, "BUY", "entry", 4)
-    for n in range(710, 719):
-        await records.decision(n, ["HOLD"], outcome="hold")
-    await records.decision(706, ["CLOSE_LONG"], outcome="late", target="FLAT")
-    await records.position(719)
-    await records.position(719, "0", "37m")
-    await records.signal(719, "1m")
-    await records.signal(18, "37m", status="warming", have=19, need=44)
-    await records.hole(100, 10, resolved=True)
-    await records.event("feed_up", MARKET, {"market": MARKET})
-    await records.event("feed_up", "binance:ETHUSDT", {"market": "binance:ETHUSDT"})
-    return records
+pytestmark = NEEDS_BROWSER
 
 
 async def open_page(browser: Browser, server: Server, width: int, height: int) -> tuple[Page, list[str]]:
@@ -67,26 +19,6 @@ async def open_page(browser: Browser, server: Server, width: int, height: int) -
     await page.wait_for_selector("#live[data-state=on]")
     await page.wait_for_selector("#trades table")
     return page, complaints
-
-
-async def listened(browser: Browser, width: int, height: int) -> tuple[Page, list[str]]:
-    """A new page, and the list its console's errors and warnings go to."""
-    page = await browser.new_page(viewport={"width": width, "height": height})
-    complaints: list[str] = []
-
-    def hear(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            complaints.append(message.text)
-
-    page.on("console", hear)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    return page, complaints
-
-
-async def keep(page: Page, name: str) -> None:
-    """Save a picture where MANTA_SCREENSHOTS says, for people to look at."""
-    if folder := os.environ.get("MANTA_SCREENSHOTS"):
-        await page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
 async def drawn(page: Page) -> int:
@@ -115,7 +47,7 @@ async def test_a_trader_sees_candles_markers_and_books_and_they_move(
     await page.wait_for_function("() => document.querySelector('#chart').dataset.markers > 8")
     assert await drawn(page) > 2_000
     assert "SIMULATOR" in await page.inner_text("#mode")
-    assert "warming" not in await page.inner_text("#ta")
+    await page.wait_for_function("() => !document.querySelector('#ta').innerText.includes('warming')")
     assert "long" in await page.inner_text("#positions")
     assert "late" in await page.inner_text("#decisions")
     assert await page.inner_text("#stats dd:nth-of-type(1)") != "–"
@@ -139,8 +71,12 @@ async def test_a_trader_sees_candles_markers_and_books_and_they_move(
     await page.click("#zone")
     assert await page.inner_text("#zone") == "local"
     await day.event("feed_down", MARKET, {"market": MARKET})
-    await page.wait_for_function("() => !document.querySelector('#banner').hidden")
-    assert "Feed down" in await page.inner_text("#banner")
+    await page.wait_for_function("() => document.querySelector('#banner').innerText.includes('Feed down')")
+    await note_turns(day.connection, [Turn(MARKET, True, "its feed is down: silent for 15 s", START_MS)])
+    await day.event("stale", MARKET, {"market": MARKET})
+    await page.wait_for_function("() => document.querySelector('#banner').innerText.includes('Stale: binance:BTCUSDT')")
+    assert "No target of it is acted on" in await page.inner_text("#banner")
+    assert await page.inner_text("#fresh") == "✕ stale"
     assert complaints == []
 
 
@@ -164,6 +100,7 @@ async def test_an_empty_system_says_what_it_waits_for(browser: Browser, server: 
     await page.wait_for_selector("#live[data-state=on]")
     await page.wait_for_selector("#chart-empty:not([hidden])")
     assert re.search("No trade yet", await page.inner_text("#trades"))
+    await page.wait_for_function("() => document.querySelector('#truth').innerText.includes('None has been compared')")
     await keep(page, "dashboard-empty")
     await records.live_candle(0)
     await page.wait_for_selector("#chart-empty", state="hidden")
@@ -178,3 +115,40 @@ async def test_the_api_pages_work_offline(browser: Browser, server: Server) -> N
     await page.get_by_text("Latest Candle").first.wait_for()
     assert complaints == []
     assert all(url.startswith((server.url, "data:")) for url in asked)
+
+
+async def test_the_nightly_truth_is_shown_with_its_causes(browser: Browser, server: Server, day: Records) -> None:
+    for number in (28, 29, 30):
+        await day.parity(f"2025-05-{number}")
+    await day.parity("2025-05-31", status="explained", explained=1)
+    page, complaints = await open_page(browser, server, 1360, 1000)
+    await page.wait_for_function("() => document.querySelector('#truth-state').textContent === '✓ 1 explained'")
+    assert await page.inner_text("#truth-day") == "Sat 31 May"
+    assert "1,440 candles, 7 decisions" in await page.inner_text("#truth")
+    await page.get_by_text("decided 500 s after the close").wait_for()
+    assert [await item.inner_text() for item in await page.query_selector_all("#truth button")] == [
+        "✓ 28", "✓ 29", "✓ 30", "✓ 31",
+    ]  # fmt: skip
+
+    # The next night finds something: the page says so by itself.
+    await day.parity("2025-06-01", status="different", explained=1, unexplained=1)
+    await page.wait_for_function("() => document.querySelector('#truth-state').textContent === '✕ 1 unexplained'")
+    first = page.locator("#truth tbody tr").first
+    await first.filter(has_text="price differs by +0.1").wait_for()
+    assert "live 100.5 · backtest 100.4" in await first.inner_text()
+    await keep(page, "truth-wide")
+    await page.click("#truth button:has-text('28')")
+    await page.wait_for_function("() => document.querySelector('#truth-state').textContent === '✓ identical'")
+    assert await page.locator("#truth tbody tr").count() == 0
+    assert await page.get_attribute("#truth button:has-text('28')", "aria-pressed") == "true"
+    assert complaints == []
+
+
+async def test_the_nightly_truth_fits_a_phone(browser: Browser, server: Server, day: Records) -> None:
+    for number in range(18, 32):
+        await day.parity(f"2025-05-{number}", status="different", explained=1, unexplained=1)
+    page, complaints = await open_page(browser, server, 390, 844)
+    await page.wait_for_selector("#truth tbody tr")
+    await keep(page, "truth-phone")
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert complaints == []

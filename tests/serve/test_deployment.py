@@ -5,6 +5,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -90,5 +91,39 @@ async def test_http_and_stream_through_the_proxy(
             assert kinds == {"start", "forming"}
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await client.ws_connect(f"{url}/api/v1/stream", origin="https://evil.example")
+    await asyncio.to_thread(remove)
+    await asyncio.wait_for(closed(port), 30)
+
+
+@pytest.mark.slow
+async def test_a_walk_forward_that_the_api_starts_is_done_by_a_worker(
+    database: DatabaseTarget, records: Records, tmp_path: Path, cluster: None
+) -> None:
+    from backtest.tasks import launch_walkforward
+    from serve.deployment import deploy, remove
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    secrets = tmp_path / "secrets.json"
+    secrets.write_text(json.dumps({"MANTA_API_TOKEN": TOKEN}))
+    secrets.chmod(0o600)
+    config = CONFIG.model_copy(update={"serve": ServeSettings(port=port)})
+    await records.candles(4 * 1440)
+    searching = partial(launch_walkforward, database)
+    url = await asyncio.to_thread(deploy, config, database, str(secrets), launch, searching)
+    body = {"symbol": "BTC", "intervals": ["1h"], "grid": {"period": [2, 4]}, "train": 2, "test": 1, "purge": 0}
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with aiohttp.ClientSession() as client, asyncio.timeout(60):
+        async with client.post(f"{url}/api/v1/walkforwards", json=body, headers=headers) as response:
+            assert response.status == 202
+            path = (await response.json())["links"]["self"]
+        found: dict[str, Any] = {"status": "queued"}
+        while found["status"] in ("queued", "running"):
+            await asyncio.sleep(0.1)
+            async with client.get(f"{url}{path}") as response:
+                found = await response.json()
+        assert (found["status"], found["error"]) == ("done", "")
+        assert len(found["results"]["folds"]) == 2
     await asyncio.to_thread(remove)
     await asyncio.wait_for(closed(port), 30)

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from tests.serve.conftest import MARKET, START_MS, Records, Server
+from trading.clock import SystemClock, TimeSample
 from trading.intervals import MINUTE_MS
+from trading.storage.clocks import note_clock
 from trading.storage.settings import DatabaseTarget
 
 ETH = "binance:ETHUSDT"
@@ -53,14 +55,42 @@ async def test_health_by_age_of_the_last_minute(
 
 
 @pytest.mark.covers("S1-27c")
+@pytest.mark.parametrize("host_off_s", [3600, -3600])
+async def test_a_host_clock_that_is_off_by_an_hour_makes_nothing_stale_or_fresh(
+    server: Server, records: Records, host_off_s: int
+) -> None:
+    """The venue told its time a minute ago, and it was not the host's."""
+    now = SystemClock().now()
+    venue_ms = now.wall_ns // 1_000_000 - host_off_s * 1000
+    told = now._replace(steady_ns=now.steady_ns - 60_000_000_000)
+    await note_clock(records.connection, "binance", TimeSample(venue_ms - 60_000, told))
+    await venue_candles(records, host_off_s + 30)
+    found = await server.get("/api/v1/health")
+    assert found["status"] == "ok"
+    assert 30 <= found["markets"][0]["age_s"] < 60
+    # The feed falls silent: nothing but time goes by.
+    told = now._replace(steady_ns=now.steady_ns - 460_000_000_000)
+    await note_clock(records.connection, "binance", TimeSample(venue_ms - 60_000, told))
+    assert (await server.get("/api/v1/health?quiet=true"))["status"] == "down"
+
+
+@pytest.mark.covers("S1-27c")
 async def test_unresolved_holes_and_a_silent_feed_degrade(server: Server, records: Records) -> None:
     await venue_candles(records, 10)
     await records.hole(5, 3, "absent")
     await records.hole(9, 3, "missing", resolved=True)
     assert (await server.get("/api/v1/health"))["status"] == "ok"
     await records.hole(20, 10)
+    assert (await server.get("/api/v1/health"))["status"] == "ok", "what is older than a day is history"
+    recent = round(time.time() * 1000) - 23 * 60 * MINUTE_MS
+    await records.connection.execute(
+        "update data_quality set from_time = at_ms($1), to_time = at_ms($2) where not resolved",
+        recent - 600 * MINUTE_MS, recent,
+    )  # fmt: skip
     found = await server.get("/api/v1/health")
     assert (found["status"], found["markets"][0]["unresolved_holes"]) == ("degraded", 1)
+    await records.connection.execute('update data_quality set detail = \'{"why": "horizon"}\' where not resolved')
+    assert (await server.get("/api/v1/health"))["status"] == "ok", "what is explained stays so"
     await records.connection.execute("update data_quality set resolved = true")
     await records.event("feed_down", MARKET, {"market": MARKET})
     found = await server.get("/api/v1/health")
@@ -76,6 +106,8 @@ async def test_a_replay_is_judged_by_its_own_clock(server: Server, records: Reco
         await records.candles(10, market=market)
     found = await server.get("/api/v1/health")
     assert (found["status"], found["clock"], found["now"]) == ("ok", "simulated", START_MS + 10 * MINUTE_MS)
+    await records.event("alert", "system", {}, START_MS + 10_000 * MINUTE_MS)
+    assert (await server.get("/api/v1/health"))["now"] == START_MS + 10 * MINUTE_MS
     await records.event("candle", ETH, {}, START_MS + 13 * MINUTE_MS)
     assert (await server.get("/api/v1/health"))["status"] == "degraded"
 

@@ -12,6 +12,7 @@ from trading.candles import UNIT, Candle, Hole, HoleReason
 from trading.intervals import MINUTE_MS
 
 MARKET = "binance:BTCUSDT"
+LENDERS = ("binance_usdm:BTCUSDT", "hyperliquid:BTC")
 
 Item = Candle | Hole
 
@@ -48,7 +49,9 @@ def random_minutes(start_ms: int, count: int, seed: int = 0, *, extras: bool = T
         volume = source.randint(0, 10**12)
         more = (volume * 7, source.randint(0, 999), volume // 2) if extras and source.random() < 0.999 else (None,) * 3
         open_ms = start_ms + n * MINUTE_MS
-        result.append(Candle(MARKET, "1m", open_ms, open_ms + MINUTE_MS, opened, high, low, price, volume, *more))
+        minute = Candle(MARKET, "1m", open_ms, open_ms + MINUTE_MS, opened, high, low, price, volume, *more)
+        lent = source.random() < 0.01 if extras else False
+        result.append(minute._replace(origin=source.choice(LENDERS)) if lent else minute)
     return result
 
 

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trading.series import MARKET, Item, at, candle, end_of, histories, random_minutes, start_of, told
-from trading.brain import BrainState, FeatureValue, Reseed, SeedNeed, warm_text
+from tests.trading.strategies.own import stepping, text
+from trading.brain import FAILED, BrainState, FeatureValue, Reseed, SeedNeed, warm_text
 from trading.candle_files import load_candles
 from trading.candles import UNIT, Candle, Hole, HoleReason
 from trading.config.model import Config
@@ -22,6 +23,7 @@ from trading.events import Rebuild, Signal, StreamItem, Target
 from trading.fold import fold
 from trading.instances import resolve_instances
 from trading.intervals import DAY_MS, MINUTE_MS
+from trading.strategies.contract import StrategyFailed
 from trading.timeframe import Refold, TimeframeState
 
 NOON = at("2025-06-02 12:00")
@@ -139,6 +141,26 @@ def test_a_displayed_feature_and_an_instances_own_are_the_same_number() -> None:
     out = run(brain, closes(10, 11, 13, 17))
     mine = [s.features["ma"] for s in signals(out)]
     assert mine == [item.value for item in out if isinstance(item, FeatureValue)]
+
+
+def test_outputs_of_one_feature_are_told_side_by_side() -> None:
+    def line(name: str, output: str) -> dict[str, Any]:
+        return {"name": name, "kind": "bollinger", "params": {"period": 2}, "output": output, "intervals": ["1m"]}
+
+    specs = [line("low", "lower"), line("mid", ""), line("high", "upper")]
+    out = [item for item in run(make(features=specs), closes(10, 12)) if isinstance(item, FeatureValue)]
+    assert [(item.name, item.value, item.have, item.need) for item in out] == [
+        ("low", None, 1, 2), ("mid", None, 1, 2), ("high", None, 1, 2),
+        ("low", 9.0, 2, 2), ("mid", 11.0, 2, 2), ("high", 13.0, 2, 2),
+    ]  # fmt: skip
+    assert out[-1].params == {"period": 2, "width": 2.0}
+
+
+def test_a_feature_that_is_not_defined_is_told_as_unknown() -> None:
+    spec = {"name": "spike", "kind": "volume_spike", "params": {"period": 2}, "intervals": ["1m"]}
+    traded = [(*closes(10, 10, 10),)[n]._replace(volume=volume * UNIT) for n, volume in enumerate((0, 0, 4))]
+    out = [item for item in run(make(features=[spec]), traded) if isinstance(item, FeatureValue)]
+    assert [(item.value, item.have) for item in out] == [(None, 1), (None, 2), (2.0, 2)]
 
 
 def test_candles_that_closed_by_live_from_only_warm_up() -> None:
@@ -324,3 +346,55 @@ def test_ma44_and_ma125_on_real_minutes_say_what_arrays_say(shared_data: Path, n
             assert {"LONG", "SHORT"} <= {s.target for s in mine} or interval == "148m"
             assert any(a.target != b.target for a, b in pairwise(mine))
             assert all(not isnan(s.confidence) and 0 <= s.confidence <= 1 for s in mine)
+
+
+LADDER = stepping(
+    "lots: tuple[Lot, ...] = ()\nlow: float = 1e9",
+    """
+    low = min(state.low, now.close)
+    lots = tuple(lot for lot in state.lots if now.close < lot.price + 3)
+    return State((*lots, Lot(price=now.close)) if now.close < state.low else lots, low)
+    """,
+)
+FRAGILE = text("return LONG if 100 // int(now.close - 7) else FLAT")
+
+
+def own(source: str, *, name: str = "own") -> dict[str, Any]:
+    return {"name": name, "strategy": "mine", "source": source, "intervals": ["1m"], "profile": "perp"}
+
+
+def test_a_strategy_with_a_state_goes_on_after_a_restart_from_what_its_signals_say() -> None:
+    series = closes(*(10.0 + 3 * (n % 5) - n % 7 for n in range(60)))
+    whole = signals(run(make(own(LADDER)), series))
+    assert {len(signal.plan.lots or ()) for signal in whole} >= {0, 1}
+    for cut in (1, 20, 45):
+        brain = make(own(LADDER), positions={MARKET: series[cut - 1].close_time_ms})
+        brain.seed(MARKET, "1m", series[:cut])
+        last = whole[cut - 1]
+        brain.resume({(last.instance_id, MARKET, "1m"): last.plan})
+        assert signals(run(brain, series[cut:])) == whole[cut:]
+        assert list(brain.plans(MARKET)) == [(last.instance_id, MARKET, "1m")]
+
+
+def test_a_state_stays_as_it_is_while_candles_are_missing() -> None:
+    brain = make(own(LADDER))
+    before = signals(run(brain, closes(9, 5)))[-1]
+    broken = closes(4, start=2)[0]._replace(complete=False)
+    [held] = signals(run(brain, [broken]))
+    assert (held.target, held.status, held.plan) == ("HOLD", "hole", before.plan)
+
+
+def test_a_strategy_that_fails_holds_and_no_other_suffers() -> None:
+    config = Config.model_validate({"markets": [MARKET], "strategies": [own(FRAGILE), ma(2)]})
+    instances = resolve_instances(config, 0)
+    told: list[StrategyFailed] = []
+    brain = BrainState(instances, (), [MARKET], on_failure=told.append)
+    out = signals(run(brain, closes(9, 7, 8)))
+    mine = [signal for signal in out if signal.instance_id.startswith("own")]
+    assert [(signal.target, signal.status, signal.plan.tag) for signal in mine] == [
+        ("LONG", "ready", ""), ("HOLD", "ready", FAILED), ("LONG", "ready", ""),
+    ]  # fmt: skip
+    assert [signal.target for signal in out if signal not in mine] == ["HOLD", "SHORT", "LONG"]
+    assert ["ZeroDivisionError" in str(error) for error in told] == [True]
+    with pytest.raises(StrategyFailed, match="line 22"):
+        run(BrainState(instances, (), [MARKET]), closes(9, 7, 8))

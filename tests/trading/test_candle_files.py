@@ -13,6 +13,8 @@ from trading.candle_columns import CandleColumns, columns_of
 from trading.candle_files import load_candles, load_columns
 from trading.candles import Candle
 from trading.errors import BadInput
+from trading.seed_files import append_seed_file
+from trading.venues.simulator.sample import SAMPLE_FILE
 
 HEADER = "open_time,open,high,low,close,volume"
 ROWS = [
@@ -185,3 +187,18 @@ def test_columns_and_candles_are_the_same_thing(tmp_path: Path) -> None:
     assert (columns.start_ms, columns.end_ms) == (1_625_154_120_000, 1_625_154_360_000)
     with pytest.raises(BadInput, match="do not ascend"):
         columns_of(columns.candles()[::-1])
+
+
+@pytest.mark.covers("S0-24")
+@pytest.mark.parametrize("count", [50, 30_000])
+def test_the_first_downloaders_files_are_read(tmp_path: Path, count: int) -> None:
+    candles = load_candles(SAMPLE_FILE, "pionex:BTC_USDT")[:count]
+    path = append_seed_file(tmp_path, "BTC_USDT", "1m", candles).path
+    assert [candle[:9] for candle in load_candles(path, "pionex:BTC_USDT")] == [candle[:9] for candle in candles]
+
+
+def test_a_date_that_is_none_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("time,open,high,low,close,volume\n2025-07-16 12:00:00,1,1,1,1,1\n2025-07-16 12:61:00,1,1,1,1,1\n")
+    with pytest.raises(BadInput, match=r"line 3, column open_time: '2025-07-16 12:61:00' is no UTC date"):
+        load_candles(path, "pionex:BTC_USDT")

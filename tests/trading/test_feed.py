@@ -10,7 +10,7 @@ from tests.trading.feed_world import MARKET, MINUTE_MS, World, at, minute
 from trading.candles import Candle, Hole
 from trading.events import Heal
 from trading.feed import BUFFER, FeedState
-from trading.feed_events import Anomaly, Fetched, Final, Garbage, Refetch, Resume
+from trading.feed_events import Anomaly, Fetched, Final, Forget, Found, Garbage, Refetch, Resume
 
 
 def state(**options: object) -> FeedState:
@@ -109,6 +109,7 @@ def test_rest_is_asked_again_no_sooner_than_it_wants(world: World) -> None:
     assert world.fetches
 
 
+@pytest.mark.conforms("BN-04")
 def test_a_candle_that_never_closed_in_the_stream_is_fetched_after_the_grace_time(world: World) -> None:
     world.close_minute(streamed=False)
     world.tick(1, clock=True)
@@ -149,6 +150,7 @@ def test_after_a_reconnect_what_closed_in_between_comes_from_rest(world: World) 
     assert {item.source for item in world.items[2:7]} == {"rest"}
 
 
+@pytest.mark.conforms("BN-01", "BN-08")
 def test_a_repeated_candle_is_told_once_and_without_noise(world: World) -> None:
     world.frame(1)
     world.frame(1)
@@ -157,6 +159,7 @@ def test_a_repeated_candle_is_told_once_and_without_noise(world: World) -> None:
     assert world.state.counters.duplicates == 2
 
 
+@pytest.mark.conforms("BN-08")
 def test_a_repeated_candle_that_differs_is_an_anomaly_and_changes_nothing(world: World) -> None:
     world.frame(1, close=100_00000003)
     assert kinds(world) == []
@@ -285,6 +288,86 @@ def test_minutes_that_storage_lost_come_again_as_a_heal(world: World) -> None:
     assert kinds(world) == [("heal", 0, 2)]
 
 
+def far(index: int, *, source: str = "live") -> Candle:
+    """Minute ``index`` at ten times its prices."""
+    candle = minute(index, source=source)
+    return candle._replace(open=candle.open * 10, high=candle.high * 10, low=candle.low * 10, close=candle.close * 10)
+
+
+def rows(*candles: Candle) -> tuple[Candle, ...]:
+    return tuple(candle._replace(source="rest") for candle in candles)
+
+
+def test_a_price_that_jumps_is_not_told_but_asked_from_rest(world: World) -> None:
+    world.now = 4
+    world.tell(Final(world.mono, world.conn, far(2)))
+    world.frame(3)
+    assert kinds(world) == []
+    assert [note.reason for note in world.notes] == ["jump"]
+    world.answer()
+    assert world.items[-2:] == [minute(2, source="rest"), minute(3)]
+
+
+def test_a_spoiled_row_holds_up_what_follows_it_until_rest_is_right(world: World) -> None:
+    world.lose_socket()
+    world.now = 6
+    world.connect()
+    asked = world.fetches.pop()
+    spoiled = rows(minute(2), far(3), minute(4), minute(5))
+    world.tell(Fetched(world.mono, asked.from_ms, spoiled, at(6)))
+    assert kinds(world) == [("candle", 2, 3)]
+    assert [(note.reason, note.from_ms) for note in world.notes] == [("jump", at(3))]
+    world.tick(5)
+    world.answer()
+    assert kinds(world) == [("candle", 2, 3), ("candle", 3, 4), ("candle", 4, 5), ("candle", 5, 6)]
+
+
+def test_a_price_that_really_moved_is_told_when_the_next_candle_bears_it_out(world: World) -> None:
+    world.tell(Final(world.mono, world.conn, far(2)))
+    asked = world.fetches.pop()
+    world.tell(Fetched(world.mono, asked.from_ms, rows(far(2)), at(3)))
+    assert kinds(world) == []
+    world.tell(Final(world.mono, world.conn, far(3)))
+    world.tick(5)
+    asked = world.fetches.pop()
+    world.tell(Fetched(world.mono, asked.from_ms, rows(far(2), far(3)), at(4)))
+    assert world.items[-2:] == [*rows(far(2), far(3))]
+    world.tell(Final(world.mono, world.conn, far(4)))
+    assert world.items[-1] == far(4)
+    assert {note.reason for note in world.notes} == {"jump"}
+
+
+def test_a_price_that_nothing_follows_is_believed_when_rest_insists(world: World) -> None:
+    world.tell(Final(world.mono, world.conn, far(2)))
+    for _ in range(6):
+        assert kinds(world) == []
+        asked = world.fetches.pop()
+        world.tell(Fetched(world.mono, asked.from_ms, rows(far(2)), at(3)))
+        world.tick(60)
+    assert kinds(world) == [("candle", 2, 3)]
+    assert len(world.notes) == 2
+
+
+def test_after_a_day_without_a_candle_any_price_is_possible(world: World) -> None:
+    world.tell(Final(world.mono, world.conn, far(2 + 2 * 1440)))
+    assert world.notes == []
+
+
+@pytest.mark.parametrize("wrong", [3, 4])
+def test_a_heal_takes_no_price_that_jumps(world: World, wrong: int) -> None:
+    world.now = 9
+    world.tell(Resume(world.mono, at(9), missing=((at(3), at(5)),)))
+    world.answer()
+    world.tick()
+    asked = world.fetches.pop()
+    spoiled = [far(index) if index == wrong else minute(index) for index in (3, 4, 5)]
+    world.tell(Fetched(world.mono, asked.from_ms, rows(*spoiled), at(6)))
+    world.settle()
+    healed = [candle for item in world.items if isinstance(item, Heal) for candle in item.candles]
+    assert sorted(healed) == [*rows(minute(3), minute(4))]
+    assert [note.reason for note in world.notes] == ["jump"]
+
+
 def test_a_row_without_a_usable_candle_is_missing_and_not_absent(world: World) -> None:
     world.lose_socket()
     world.now = 5
@@ -293,6 +376,28 @@ def test_a_row_without_a_usable_candle_is_missing_and_not_absent(world: World) -
     rows = (minute(2, source="rest"), minute(4, source="rest"))
     world.tell(Fetched(world.mono, asked.from_ms, rows, at(5), unusable=(at(3),)))
     assert kinds(world) == [("candle", 2, 3), ("missing", 3, 4), ("candle", 4, 5)]
+
+
+def test_minutes_that_the_venue_keeps_no_more_are_one_hole(world: World) -> None:
+    world.lose_socket()
+    world.now = 7
+    world.connect()
+    asked = world.fetches.pop()
+    rows = (minute(5, source="rest"), minute(6, source="rest"))
+    world.tell(Fetched(world.mono, asked.from_ms, rows, at(7), unusable=(at(2), at(3), at(4))))
+    assert kinds(world) == [("missing", 2, 5), ("candle", 5, 6), ("candle", 6, 7)]
+
+
+def test_minutes_that_the_venue_keeps_no_more_cost_one_question_before_others_are_healed(world: World) -> None:
+    world.now = 20
+    world.tell(Resume(world.mono, at(20), missing=((at(2), at(5)), (at(6), at(7)))))
+    world.answer()
+    world.tick()
+    asked = world.fetches.pop()
+    assert (asked.from_ms, asked.to_ms) == (at(2), at(5))
+    world.tell(Fetched(world.mono, at(2), (), at(5), unusable=(at(2), at(3), at(4))))
+    world.tick(60)
+    assert [(fetch.from_ms, fetch.to_ms) for fetch in world.fetches] == [(at(6), at(7))]
 
 
 def test_unusable_rows_do_not_keep_other_minutes_from_being_healed(world: World) -> None:
@@ -377,3 +482,20 @@ class TestWhateverHappens:
             world.lose_socket()
         elif step == "connect" and world.opening:
             world.connect()
+
+
+def test_minutes_that_come_by_another_way_heal_run_by_run_and_are_asked_for_no_more(world: World) -> None:
+    world.tell(Refetch(world.mono, at(0), at(2)))
+    lent = tuple(minute(n)._replace(origin="other:BTC") for n in (0, 1, 7))
+    world.tell(Found(world.mono, lent))
+    heals = [item for item in world.items if isinstance(item, Heal)]
+    assert [(heal.from_ms, heal.to_ms, heal.candles) for heal in heals] == [(at(0), at(2), lent[:2])], (
+        "7 is not told yet"
+    )
+    assert world.state.missing == ()
+
+
+def test_what_the_venue_will_never_show_is_asked_for_no_more(world: World) -> None:
+    world.tell(Refetch(world.mono, at(0), at(2)))
+    world.tell(Forget(world.mono, at(0), at(1)))
+    assert world.state.missing == ((at(1), at(2)),)

@@ -41,6 +41,7 @@ def test_the_wait_is_fully_random() -> None:
     assert full_jitter(10_000, lambda: 0.5) == BACKOFF_CAP_S / 2
 
 
+@pytest.mark.conforms("BN-12")
 def test_attempts_are_never_closer_than_a_second() -> None:
     world = live(random=0.0)
     world.lose_socket()
@@ -122,17 +123,12 @@ def test_a_start_that_fails_is_told() -> None:
     assert world.statuses == [Status(False, "no connection")]
 
 
-@pytest.mark.parametrize("why", ["age", "shutdown"])
-def test_a_planned_replacement_waits_for_data_before_the_old_socket_closes(why: str) -> None:
-    world = live(silence_timeout_s=None, max_age_s=1000.0)
-    if why == "age":
-        world.tick(940)
-        assert world.opens[1:] == []
-        world.tick(15)
-    else:
-        world.mono += 5
-        world.tell(Retiring(world.mono, 1, "shutdown"))
-        world.tell(Retiring(world.mono, 1, "shutdown"))
+@pytest.mark.conforms("BN-11")
+def test_a_planned_replacement_waits_for_data_before_the_old_socket_closes() -> None:
+    world = live(silence_timeout_s=None)
+    world.mono += 5
+    world.tell(Retiring(world.mono, 1, "shutdown"))
+    world.tell(Retiring(world.mono, 1, "shutdown"))
     assert len(world.opens) == 2
     world.connect()
     assert world.closes == []
@@ -148,10 +144,20 @@ def test_a_planned_replacement_waits_for_data_before_the_old_socket_closes(why: 
 
 
 def test_a_replacement_that_cannot_be_opened_leaves_the_old_socket_at_work() -> None:
-    world = live(silence_timeout_s=None, max_age_s=1000.0)
-    world.tick(955)
+    world = live(silence_timeout_s=None)
+    world.tell(Retiring(world.mono, 1, "connection is old"))
     world.tell(ConnectFailed(world.mono, "refused"))
     assert world.statuses == []
     world.close_minute()
     assert world.state.high_water_ms == at(2)
     assert isinstance(world.opens[-1], Open)
+
+
+def test_a_feed_whose_predecessor_was_told_as_down_tells_that_data_is_back() -> None:
+    world = World(FeedState(MARKET, lambda: 0.5))
+    world.state.links.recall_down()
+    world.resume(high=0)
+    world.connect()
+    world.answer()
+    world.close_minute()
+    assert [status.up for status in world.statuses] == [True]

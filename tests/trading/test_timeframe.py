@@ -26,6 +26,7 @@ from trading.candles import UNIT, Candle, Hole, HoleReason
 from trading.events import Heal, Rebuild, StreamItem
 from trading.fold import fold
 from trading.intervals import CANONICAL, MINUTE_MS
+from trading.storage.candles import units_of
 from trading.timeframe import Refold, TimeframeState
 
 ALL = tuple(name for name in CANONICAL if name != "1m")
@@ -260,6 +261,18 @@ def test_a_late_heal_folds_anew_raises_the_revision_and_says_rebuild() -> None:
     rest = random_minutes(minute(13), 47, seed=9)
     hour = derived(feed(state, rest), "1h")[0]
     assert hour == fold([*minutes, *rest], "1h")[0]
+
+
+def test_a_candle_that_storage_gave_back_with_a_rounded_volume_is_not_revised() -> None:
+    """A quote volume beyond 2**53 units comes back from a float8 near the integer that it was, and is the same."""
+    minutes = [item._replace(quote_volume=2**53 + 1) for item in random_minutes(NOON, 12)]
+    state = TimeframeState(MARKET, ["3m"], 0)
+    out = feed(state, minutes)
+    kept = [item._replace(quote_volume=units_of((item.quote_volume or 0) / UNIT)) for item in derived(out)]
+    assert [item.quote_volume for item in kept] != [item.quote_volume for item in derived(out)]
+    [asked] = feed(state, [Heal(MARKET, minute(0), minute(12), (), ())])
+    assert isinstance(asked, Refold)
+    assert state.refolded(minutes, [], kept) == [Rebuild(MARKET, minute(0))]
 
 
 def test_a_heal_that_reaches_from_told_to_waiting_minutes_does_both() -> None:

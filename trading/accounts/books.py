@@ -3,13 +3,13 @@
 A sleeve is one instance on one market and interval, with its own part of the book's capital, so no result depends on
 what happens elsewhere in the book. ``cash`` is what would remain if the position were worth nothing: a bought position
 has been paid from it (below zero when leverage borrowed), a sold one has been paid into it. So always ``equity = cash +
-position * mark``, and ``cash + position * entry price = transfers + realized``.
+position * mark``, and ``cash + cost of the position = transfers + realized``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import (
     ROUND_DOWN,
     ROUND_HALF_EVEN,
@@ -22,7 +22,9 @@ from decimal import (
     localcontext,
 )
 
+from trading.accounts.lots import FORCED, HeldLot
 from trading.accounts.records import Fill, Position, SleeveKey, Transfer
+from trading.config.rules import NO_ENTRIES, NO_EXITS, Entries, Exits
 from trading.instances import Instance
 from trading.invariants import require
 
@@ -37,7 +39,10 @@ _STEP = Decimal("1e-8")
 
 @dataclass(frozen=True, slots=True)
 class SleeveSpec:
-    """What a sleeve is and what it begins with. ``deposit`` is in the book's currency."""
+    """What a sleeve is and its share of the book's capital, ``deposit``, in the book's currency.
+
+    ``retired``: no configured instance has it any more, so it opens nothing and lacks nothing.
+    """
 
     instance_id: str
     market: str
@@ -47,6 +52,9 @@ class SleeveSpec:
     size: Decimal
     deposit: Decimal
     live_from_ms: int
+    retired: bool = False
+    exits: Exits = NO_EXITS
+    entries: Entries = NO_ENTRIES
 
     @property
     def key(self) -> SleeveKey:
@@ -73,7 +81,16 @@ def divide_capital(instances: Sequence[Instance], book: str, capital: Decimal) -
             deposits[0] += capital - sum(deposits, _ZERO)
     return [
         SleeveSpec(
-            item.instance_id, market, interval, item.profile, item.leverage, item.size, deposit, item.live_from_ms
+            item.instance_id,
+            market,
+            interval,
+            item.profile,
+            item.leverage,
+            item.size,
+            deposit,
+            item.live_from_ms,
+            exits=item.exits,
+            entries=item.entries,
         )
         for (item, market, interval, _), deposit in zip(weights, deposits, strict=True)
     ]
@@ -83,24 +100,32 @@ def divide_capital(instances: Sequence[Instance], book: str, capital: Decimal) -
 class SleeveBook:
     """Cash and position of one sleeve, moved only by ``apply_fill`` and ``apply_transfer``, and rebuilt from the same.
 
-    ``position`` is signed, in base units. ``realized`` sums what fills gained or lost, fees included; ``transferred``
-    sums deposits and funding. ``trade_no`` counts trades from 1; it is the open trade's number while one is open.
+    ``position`` is signed, in base units; it is the sum of ``lots``, which are open trades by their number, oldest
+    first. ``realized`` sums what fills gained or lost, fees included; ``transferred`` sums deposits, funding and what
+    went to or came from other sleeves, ``funded`` the same without funding; ``deposits`` counts the deposits. ``cost``
+    is what the position was bought for, signed as the position is. ``trade_no`` is the newest trade's number; they
+    count from 1. ``exit_ms`` is the time of the newest fill that closed a trade, ``forced_ms`` of the newest that an
+    exit of the trade's own made.
     """
 
     cash: Decimal = _ZERO
     position: Decimal = _ZERO
-    entry_price: Decimal | None = None
-    entry_ms: int | None = None
+    cost: Decimal = _ZERO
     trade_no: int = 0
-    deposited: bool = False
+    funded: Decimal = _ZERO
+    deposits: int = 0
     realized: Decimal = _ZERO
     transferred: Decimal = _ZERO
+    lots: dict[int, HeldLot] = field(default_factory=dict)
+    exit_ms: int = -1
+    forced_ms: int = -1
 
     @classmethod
     def rebuild(cls, fills: Iterable[Fill], transfers: Iterable[Transfer]) -> SleeveBook:
         """The book that these rows make; equal to the one that wrote them.
 
-        ``fills`` are in the order in which they happened. A transfer comes before the fills of its moment.
+        ``fills`` are in the order in which they happened, at least those of each trade. A transfer comes before the
+        fills of its moment.
         """
         book = cls()
         waiting = sorted(transfers, key=lambda transfer: transfer.time_ms, reverse=True)
@@ -116,19 +141,45 @@ class SleeveBook:
     def apply_transfer(self, transfer: Transfer) -> None:
         self.cash += transfer.amount
         self.transferred += transfer.amount
-        self.deposited = self.deposited or transfer.kind == "deposit"
+        if transfer.kind != "funding":
+            self.funded += transfer.amount
+        self.deposits += transfer.kind == "deposit"
+
+    @property
+    def entry_price(self) -> Decimal | None:
+        """The mean price of what is held, None when nothing is; exact unless it was bought at several prices."""
+        return MONEY.divide(self.cost, self.position) if self.position else None
+
+    @property
+    def entry_ms(self) -> int | None:
+        """When the oldest trade that is open began; None when none is."""
+        return min((lot.entry_ms for lot in self.lots.values()), default=None)
+
+    def held_at(self, time_ms: int) -> Decimal:
+        """The part of the position that was held before ``time_ms``."""
+        return sum((lot.quantity for lot in self.lots.values() if lot.entry_ms < time_ms), _ZERO)
 
     def apply_fill(self, fill: Fill) -> None:
-        """Move cash and position; one trade is one entry and one exit of the same quantity."""
+        """Move cash and position; one trade is one entry and one exit of the same quantity, each in parts perhaps."""
         signed = fill.quantity if fill.side == "BUY" else -fill.quantity
+        if fill.role == "entry":
+            lot = self.lots.get(fill.trade_no)
+            if lot is None:
+                lot = self.lots[fill.trade_no] = HeldLot.begun(fill)
+            lot.add(signed, signed * fill.price)
+            self.cost += signed * fill.price
+        else:
+            lot = self.lots[fill.trade_no]
+            self.cost -= lot.remove(fill.quantity)
+            if not lot.quantity:
+                del self.lots[fill.trade_no]
+            self.exit_ms = max(self.exit_ms, fill.time_ms)
+            if fill.reason in FORCED:
+                self.forced_ms = max(self.forced_ms, fill.time_ms)
         self.cash -= signed * fill.price + fill.fee
         self.position += signed
         self.realized += fill.realized_pnl
-        self.trade_no = fill.trade_no
-        if fill.role == "entry":
-            self.entry_price, self.entry_ms = fill.price, fill.time_ms
-        elif not self.position:
-            self.entry_price = self.entry_ms = None
+        self.trade_no = max(self.trade_no, fill.trade_no)
 
     def equity(self, mark: Decimal | None) -> Decimal:
         """What the sleeve is worth with its position at price ``mark``."""
@@ -140,8 +191,11 @@ class SleeveBook:
         return Position(book, *key, self.position, self.entry_price, self.entry_ms, self.cash, mark, equity, as_of_ms)
 
     def validate(self) -> None:
-        """Raise AssertionError unless cash, position and what the fills realized agree (I7)."""
-        require((self.position == 0) == (self.entry_price is None), self.position, self.entry_price)
+        """Raise AssertionError unless cash, position, lots and what the fills realized agree (I7)."""
+        require(self.position * self.cost >= 0 and bool(self.position) == bool(self.cost), self.position, self.cost)
         with localcontext(MONEY):
-            invested = self.position * (self.entry_price or _ZERO)
-            require(self.cash + invested == self.transferred + self.realized, self)
+            lots = self.lots.values()
+            require(self.position == sum((lot.quantity for lot in lots), _ZERO), self.position, self.lots)
+            require(self.cost == sum((lot.cost for lot in lots), _ZERO), self.cost, self.lots)
+            require(all(lot.quantity * self.position > 0 for lot in lots), self.position, self.lots)
+            require(self.cash + self.cost == self.transferred + self.realized, self)

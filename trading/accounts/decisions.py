@@ -5,10 +5,24 @@ from __future__ import annotations
 import hashlib
 from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple
 
+from trading.accounts.records import Decision
 from trading.events import Target
 
-__all__ = ["SUPPRESSED", "Action", "Outcome", "actions_for", "decision_id", "decision_key", "fill_id", "order_id"]
+__all__ = [
+    "SUPPRESSED",
+    "WAITS",
+    "Action",
+    "LastDecision",
+    "Outcome",
+    "actions_for",
+    "decision_id",
+    "decision_key",
+    "execution_of",
+    "fill_id",
+    "order_id",
+]
 
 
 class Action(StrEnum):
@@ -44,6 +58,23 @@ SUPPRESSED = frozenset({Outcome.LATE, Outcome.STALE, Outcome.RISK})
 """Outcomes of decisions that would have acted, had nothing stopped them."""
 
 
+WAITS = "an exit has closed the trade: waits for another signal"
+"""The reason of a decision that opens nothing though its target would have it."""
+
+
+class LastDecision(NamedTuple):
+    """What a sleeve's next decision has to know of the one before. ``waits``: it opened nothing for reason WAITS."""
+
+    open_ms: int
+    close_ms: int
+    target: str
+    waits: bool
+
+    @classmethod
+    def of(cls, decision: Decision) -> LastDecision:
+        return cls(decision.open_ms, decision.close_ms, decision.target, decision.reason == WAITS)
+
+
 def actions_for(position: Decimal, target: str) -> tuple[Action, ...]:
     """The legs, in order, that lead from the signed ``position`` to ``target``; none when it is held already."""
     if target == Target.HOLD:
@@ -74,8 +105,14 @@ def order_id(key: str, leg: int | str) -> str:
     return _digest(f"{key}|{leg}")
 
 
-def fill_id(order: str, number: int = 1) -> str:
-    return f"{order}:{number}"
+def fill_id(order: str, number: int = 1, part: int = 1) -> str:
+    """The name of execution ``number`` of an order; one that closes several lots has a ``part`` for each."""
+    return f"{order}:{number}" if part == 1 else f"{order}:{number}.{part}"
+
+
+def execution_of(fill_id: str) -> int:
+    """The number of the execution that the fill is, or is a part of."""
+    return int(fill_id.rpartition(":")[2].partition(".")[0])
 
 
 def _digest(text: str) -> str:

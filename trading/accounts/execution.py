@@ -5,47 +5,54 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal, localcontext
+from typing import TypeVar
 
 from trading.accounts.books import MONEY, SleeveBook, SleeveSpec
-from trading.accounts.decisions import Action, Outcome, actions_for, decision_id, decision_key, fill_id, order_id
-from trading.accounts.fills import Execution, close_at, funding_boundaries, liquidation_price, open_at
-from trading.accounts.records import Decision, EquityMark, Fill, Order, Position, Record, SleeveKey, Transfer
-from trading.candles import Candle, from_units
+from trading.accounts.broker import FINAL, OrderRequest, OrderStatus, OrderUpdate, VenueFill, request_of
+from trading.accounts.capital import share_out
+from trading.accounts.decisions import Action, LastDecision, Outcome, decision_id, decision_key, execution_of
+from trading.accounts.fills import close_at, funding_boundaries, wait_at
+from trading.accounts.guard import LIQUIDATION, Exit, adverse, overdue, see, targets
+from trading.accounts.legs import Leg, legs_for, legs_of
+from trading.accounts.records import (
+    Decision,
+    EquityMark,
+    Fill,
+    LotExtremes,
+    Order,
+    Position,
+    Record,
+    SleeveKey,
+    Transfer,
+)
+from trading.accounts.removal import closing
+from trading.accounts.sleeve import Sleeve
+from trading.accounts.writing import Writer, decision_of
+from trading.candles import Candle, from_units, to_units
 from trading.config.model import Book
 from trading.errors import ConfigError
-from trading.events import Signal, SignalStatus, Target
-from trading.intervals import MINUTE
+from trading.events import Signal, SignalStatus
+from trading.intervals import MINUTE, MINUTE_MS
 from trading.invariants import require
 from trading.markets import Market
 
 __all__ = ["ExecutionState"]
 
 _ZERO = Decimal(0)
-
-
-class _Sleeve:
-    """One sleeve at work: its book, and the order that waits for the next open with the legs still to come."""
-
-    __slots__ = ("book", "cause_ms", "decided_ms", "key", "legs", "order", "spec")
-
-    def __init__(self, spec: SleeveSpec) -> None:
-        self.spec = spec
-        self.key = spec.key
-        self.book = SleeveBook()
-        self.order: Order | None = None
-        self.legs: tuple[Action, ...] = ()
-        # Open time of the newest decision, and of the one that the waiting order came from.
-        self.decided_ms = -1
-        self.cause_ms = -1
+S = TypeVar("S", Fill, Transfer, LotExtremes)
 
 
 class ExecutionState:
     """All sleeves of one book. Pure: no clock, no I/O.
 
-    Takes, in order, each market's closed 1m candles and after each the signals that close with it, and returns the
-    records that follow, in order. Guarantees: the same items give the same records, however they were batched; a candle
-    or signal that was handled is ignored when it comes again; cash moves only with a Fill or Transfer that is returned.
-    Nothing here is durable: after a restart ``restore`` from the committed rows.
+    For each of a market's closed 1m candles, in order: ``open`` it, ``apply`` what the venue says of orders at its
+    open, ``close`` it; then ``decide`` on the signals that close with it. Each call returns the records that follow. An
+    Order with status intent among them is the instruction to commit everything so far and then to place it.
+
+    Guarantees: the same calls give the same records, however they were batched; a candle, signal or update that was
+    handled is ignored when it comes again; cash moves only with a Fill or Transfer that is returned. Nothing here is
+    durable: after a restart ``restore`` from the committed rows, which may end in the middle of a candle, after any
+    commit.
 
     ``suppressed`` names decisions, with outcome and reason, that are not to be acted on: a comparison gives those that
     a live run suppressed, so that all that follows can be compared.
@@ -62,16 +69,21 @@ class ExecutionState:
     ) -> None:
         self.book_id = book_id
         self._settings = book
+        self._write = Writer(book_id, book.currency)
         self._suppressed = dict(suppressed or {})
-        self._costs = book.costs
         self._late_ms = round(book.late_after_s * 1000)
-        self._sleeves = {spec.key: _Sleeve(spec) for spec in sleeves}
-        self._markets = _tradable(book, {spec.market for spec in sleeves}, markets)
-        self._by_market: dict[str, list[_Sleeve]] = {}
+        self._sleeves = {spec.key: Sleeve(spec) for spec in sleeves}
+        self.markets = _tradable(book, {spec.market for spec in sleeves}, markets)
+        self._charges = {key: book.costs.of(market.venue) for key, market in self.markets.items()}
+        self._latency_ms = book.costs.order_latency_minutes * MINUTE_MS
+        self._by_market: dict[str, list[Sleeve]] = {}
         for sleeve in self._sleeves.values():
             self._by_market.setdefault(sleeve.spec.market, []).append(sleeve)
         self._marks: dict[str, Decimal] = {}
         self._closed_ms: dict[str, int] = {}
+        self._stale: dict[str, str] = {}
+        # All that the book ever received, also through sleeves that are no more.
+        self._deposited = _ZERO
 
     def restore(
         self,
@@ -79,49 +91,135 @@ class ExecutionState:
         fills: Iterable[Fill],
         transfers: Iterable[Transfer],
         open_orders: Iterable[tuple[Order, Decision]],
-        decided: Mapping[SleeveKey, int],
+        decided: Mapping[SleeveKey, LastDecision],
         last_candles: Iterable[Candle],
+        extremes: Iterable[LotExtremes] = (),
     ) -> None:
         """Continue from committed rows, given in order of time.
 
-        ``open_orders`` are the intents without outcome, each with its decision. ``decided`` is the newest decision's
-        open time of each sleeve, ``last_candles`` the last handled 1m candle of each market.
+        ``open_orders`` are the orders that are not finished, each with its decision. ``decided`` is the newest
+        decision of each sleeve, ``last_candles`` the last candle of each market that was closed, ``extremes`` the
+        newest of each trade.
         """
-        by_sleeve: dict[SleeveKey, tuple[list[Fill], list[Transfer]]] = {key: ([], []) for key in self._sleeves}
-        for fill in fills:
-            if fill.sleeve in by_sleeve:
-                by_sleeve[fill.sleeve][0].append(fill)
-        for transfer in transfers:
-            if transfer.sleeve in by_sleeve:
-                by_sleeve[transfer.sleeve][1].append(transfer)
-        for key, (own_fills, own_transfers) in by_sleeve.items():
-            self._sleeves[key].book = SleeveBook.rebuild(own_fills, own_transfers)
-            self._sleeves[key].decided_ms = decided.get(key, -1)
+        own_fills, own_transfers = _by_sleeve(fills), _by_sleeve(transfers)
+        for moved in own_transfers.values():
+            self._deposited += sum((item.amount for item in moved if item.kind == "deposit"), _ZERO)
+        for key, sleeve in self._sleeves.items():
+            moved = own_transfers.get(key, [])
+            sleeve.book = SleeveBook.rebuild(own_fills.get(key, ()), moved)
+            sleeve.last = decided.get(key)
+            sleeve.funded_ms = max((item.time_ms for item in moved if item.kind == "funding"), default=-1)
         for order, decision in open_orders:
-            sleeve = self._sleeves.get((order.instance_id, order.market, order.interval))
-            if sleeve is not None:
-                sleeve.order, sleeve.cause_ms = order, decision.open_ms
-                sleeve.legs = tuple(Action(text) for text in decision.actions[order.leg + 1 :])
+            key = (order.instance_id, order.market, order.interval)
+            if key in self._sleeves:
+                self._restore_order(self._sleeves[key], order, decision, own_fills.get(key, ()))
+        for key, seen in _by_sleeve(extremes).items():
+            if key in self._sleeves:
+                _restore_extremes(self._sleeves[key], seen)
         for candle in last_candles:
             self._marks[candle.market] = from_units(candle.close)
             self._closed_ms[candle.market] = candle.close_time_ms
 
     def start(self) -> list[Transfer]:
-        """The deposits that the sleeves begin with; none for sleeves that have theirs."""
+        """Deposits for sleeves that lack a part of their share, as far as the capital is not deposited yet."""
+        wants = {sleeve: self._lacks(sleeve) for sleeve in self._sleeves.values() if not sleeve.spec.retired}
+        with localcontext(MONEY):
+            shares = share_out(self._settings.capital - self._deposited, list(wants.values()))
         out = []
-        for sleeve in self._sleeves.values():
-            if not sleeve.book.deposited:
-                deposit = self._transfer(sleeve, "deposit", sleeve.spec.deposit, sleeve.spec.live_from_ms)
+        for sleeve, amount in zip(wants, shares, strict=True):
+            if amount:
+                at_ms = max(sleeve.spec.live_from_ms, self._closed_ms.get(sleeve.spec.market, 0))
+                # A sleeve may be given more when capital is raised, perhaps at the same moment.
+                number = sleeve.book.deposits
+                note = str(number + 1) if number else ""
+                deposit = self._write.transfer(
+                    sleeve, "deposit", amount, at_ms if number else sleeve.spec.live_from_ms, note
+                )
                 sleeve.book.apply_transfer(deposit)
+                self._deposited += amount
                 out.append(deposit)
         return out
 
-    def handle(self, item: Candle | Signal, venue_now_ms: int | None = None) -> list[Record]:
-        """What follows from one 1m candle or signal. ``venue_now_ms`` is the venue's time now, None in a backtest."""
+    def is_new(self, candle: Candle) -> bool:
+        """Whether ``candle`` is the next of a market that is traded here; every other is to be skipped."""
+        return (
+            candle.interval == MINUTE.name
+            and candle.market in self._by_market
+            and candle.close_time_ms > self._closed_ms.get(candle.market, candle.open_time_ms)
+        )
+
+    def open(self, candle: Candle) -> list[Record]:
+        """What happens at the open of ``candle`` before any fill: funding on what was held until then."""
+        before_ms = self._closed_ms.get(candle.market, candle.open_time_ms)
+        boundaries = funding_boundaries(before_ms, candle.open_time_ms)
+        out: list[Record] = []
+        if boundaries:
+            with localcontext(MONEY):
+                for sleeve in self._by_market[candle.market]:
+                    if sleeve.book.position and sleeve.spec.profile == "perp":
+                        self._fund(sleeve, candle, boundaries, out)
+        return out
+
+    def request(self, order: Order) -> OrderRequest:
+        """What is sent to the venue for ``order``."""
+        return request_of(order, self._latency_ms)
+
+    def due(self, candle: Candle) -> list[Order]:
+        """The working orders of the candle's market that are filled at its open, unless something is wrong."""
+        return [
+            order for order in self.working(candle.market) if order.created_ms + self._latency_ms <= candle.open_time_ms
+        ]
+
+    def working(self, market: str | None = None) -> list[Order]:
+        """Orders without final outcome: at the venue, or on their way there."""
+        sleeves = self._sleeves.values() if market is None else self._by_market.get(market, ())
+        return [sleeve.order for sleeve in sleeves if sleeve.order is not None]
+
+    def apply(self, update: OrderUpdate) -> list[Record]:
+        """Take what the venue says of one order; repeats, old news and orders that are not ours change nothing."""
+        for sleeve in self._sleeves.values():
+            if sleeve.order is not None and sleeve.order.order_id == update.client_id:
+                with localcontext(MONEY):
+                    return self._apply(sleeve, sleeve.order, update)
+        return []
+
+    def close(self, candle: Candle) -> list[Record]:
+        """Close what ``candle`` stopped, liquidated or brought to its target, then mark everything at its close."""
+        market, out = candle.market, list[Record]()
+        close = from_units(candle.close)
+        cash = value = _ZERO
+        marked = False
         with localcontext(MONEY):
-            if isinstance(item, Candle):
-                return self._candle(item)
-            return self._signal(item, venue_now_ms)
+            for sleeve in self._by_market[market]:
+                if sleeve.spec.live_from_ms >= candle.close_time_ms:
+                    continue
+                marked = True
+                book = sleeve.book
+                if book.position:
+                    self._live_through(sleeve, candle, out)
+                cash += book.cash
+                if book.position:
+                    value += book.position * close
+            self._marks[market] = close
+            self._closed_ms[market] = candle.close_time_ms
+            if marked:
+                out.append(EquityMark(self.book_id, market, candle.close_time_ms, cash, value, cash + value))
+            for sleeve in self._by_market[market]:
+                if sleeve.spec.retired and sleeve.order is None:
+                    self._wind_up(sleeve, candle, out)
+        return out
+
+    def decide(self, signal: Signal, venue_now_ms: int | None = None) -> list[Record]:
+        """The decision that follows from ``signal``, with its order if it acts.
+
+        ``venue_now_ms`` is the venue's time now, None in a backtest.
+        """
+        with localcontext(MONEY):
+            return self._signal(signal, venue_now_ms)
+
+    def note_stale(self, market: str, reason: str) -> None:
+        """Say why the data of ``market`` is stale; empty once it is fresh. Until then no target of it is acted on."""
+        self._stale[market] = reason
 
     def equities(self, market: str) -> list[tuple[SleeveKey, Decimal, bool]]:
         """Each sleeve of ``market`` with its equity at the last close, and whether it holds a position."""
@@ -146,225 +244,210 @@ class ExecutionState:
             sleeve.book.validate()
             require(not sleeve.legs or sleeve.order is not None, sleeve.key, sleeve.legs)
             if sleeve.order is not None:
-                require(sleeve.order.status == "intent", sleeve.order)
+                require(OrderStatus(sleeve.order.status) not in FINAL, sleeve.order)
             if sleeve.spec.profile == "spot":
                 require(sleeve.book.position >= 0 and sleeve.book.cash >= 0, sleeve.key, sleeve.book)
 
-    def _candle(self, candle: Candle) -> list[Record]:
-        market = candle.market
-        before_ms = self._closed_ms.get(market, candle.open_time_ms)
-        sleeves = self._by_market.get(market)
-        if candle.close_time_ms <= before_ms or not sleeves or candle.interval != MINUTE.name:
-            return []
-        out: list[Record] = []
-        close = from_units(candle.close)
-        cash = value = _ZERO
-        marked = False
-        for sleeve in sleeves:
-            if sleeve.spec.live_from_ms >= candle.close_time_ms:
+    def _restore_order(self, sleeve: Sleeve, order: Order, decision: Decision, fills: Iterable[Fill]) -> None:
+        sleeve.cause_ms = decision.open_ms
+        sleeve.plan = decision.plan
+        legs = legs_of(decision)
+        sleeve.work_on(order, legs[order.leg])
+        # What was removed meanwhile gets no further leg.
+        sleeve.legs = () if sleeve.spec.retired else legs[order.leg + 1 :]
+        for fill in fills:
+            if fill.order_id == order.order_id:
+                number = execution_of(fill.fill_id)
+                sleeve.executed[number] = sleeve.executed.get(number, _ZERO) + fill.quantity
+
+    def _fund(self, sleeve: Sleeve, candle: Candle, boundaries: Iterable[int], out: list[Record]) -> None:
+        book = sleeve.book
+        for boundary_ms in boundaries:
+            # After a restart within a candle: paid already, or on what was opened at this very candle.
+            if boundary_ms <= sleeve.funded_ms:
                 continue
-            marked = True
-            book = sleeve.book
-            if book.position or sleeve.order is not None:
-                self._trade(sleeve, candle, before_ms, out)
-            cash += book.cash
-            if book.position:
-                value += book.position * close
-        self._marks[market] = close
-        self._closed_ms[market] = candle.close_time_ms
-        if marked:
-            out.append(EquityMark(self.book_id, market, candle.close_time_ms, cash, value, cash + value))
-        return out
-
-    def _trade(self, sleeve: _Sleeve, candle: Candle, before_ms: int, out: list[Record]) -> None:
-        """At the open: funding on what was held, then the waiting orders. Inside the candle: liquidation."""
-        if sleeve.book.position and sleeve.spec.profile == "perp":
-            self._fund(sleeve, candle, before_ms, out)
-        if sleeve.order is not None and candle.open_time_ms >= sleeve.order.created_ms:
-            self._fill_legs(sleeve, candle, out)
-        if sleeve.book.position and sleeve.spec.profile == "perp":
-            self._liquidate(sleeve, candle, out)
-
-    def _fund(self, sleeve: _Sleeve, candle: Candle, before_ms: int, out: list[Record]) -> None:
-        for boundary_ms in funding_boundaries(before_ms, candle.open_time_ms):
-            amount = -sleeve.book.position * from_units(candle.open) * self._costs.funding_per_8h
+            amount = -book.held_at(boundary_ms) * from_units(candle.open) * self._charges[candle.market].funding_per_8h
             if amount:
-                transfer = self._transfer(sleeve, "funding", amount, boundary_ms)
-                sleeve.book.apply_transfer(transfer)
+                transfer = self._write.transfer(sleeve, "funding", amount, boundary_ms)
+                book.apply_transfer(transfer)
+                sleeve.funded_ms = boundary_ms
                 out.append(transfer)
 
-    def _fill_legs(self, sleeve: _Sleeve, candle: Candle, out: list[Record]) -> None:
-        open_price = from_units(candle.open)
-        while (order := sleeve.order) is not None:
-            sleeve.order = None
-            action = Action(order.action)
-            if action.opens:
-                got = open_at(order.side, open_price, order.quote_amount or _ZERO, self._lot(order.market), self._costs)
-                refusal = self._refusal(order, got)
-            else:
-                got, refusal = close_at(order.side, open_price, order.quantity or _ZERO, self._costs), ""
-            if refusal:
-                out.append(_settled(order, "rejected", None, candle.open_time_ms, refusal))
-                sleeve.legs = ()
-                return
-            out.append(_settled(order, "filled", got.quantity, candle.open_time_ms))
-            out.append(self._fill(sleeve, order, got, action.opens, "decision", candle.open_time_ms))
-            if sleeve.legs:
-                action, *rest = sleeve.legs
-                sleeve.legs = tuple(rest)
-                key = decision_key(self.book_id, *sleeve.key, sleeve.cause_ms)
-                sleeve.order = self._order(sleeve, key, order.decision_id, order.leg + 1, action, candle.open_time_ms)
-                out.append(sleeve.order)
+    def _apply(self, sleeve: Sleeve, order: Order, update: OrderUpdate) -> list[Record]:
+        out: list[Record] = []
+        for fill in sorted(update.fills, key=lambda fill: fill.number):
+            if fill.number not in sleeve.executed:
+                if Action(order.action).opens:
+                    out.append(self._write.entry(sleeve, order, fill, begins=not sleeve.executed))
+                else:
+                    out += self._write.exits(sleeve, order, fill, sleeve.dropped())
+                sleeve.executed[fill.number] = fill.quantity
+        executed = sum(sleeve.executed.values(), _ZERO)
+        status = update.status
+        if status in FINAL and executed < update.filled:
+            # Not all executions are known: finished only when the venue was asked for the rest.
+            status = OrderStatus.PARTIAL
+        if status not in FINAL and executed:
+            status = OrderStatus.PARTIAL
+        if not out and status.rank <= OrderStatus(order.status).rank:
+            return out
+        quantity = order.quantity if order.quote_amount is None else executed or None
+        sleeve.order = replace(
+            order, status=status.value, quantity=quantity, reason=update.reason, updated_ms=update.updated_ms
+        )
+        out.append(sleeve.order)
+        if status in FINAL:
+            self._finish(sleeve, sleeve.order, update.updated_ms, out)
+        return out
 
-    def _liquidate(self, sleeve: _Sleeve, candle: Candle, out: list[Record]) -> None:
-        book = sleeve.book
-        limit = liquidation_price(book, self._costs)
-        if limit is None:
-            return
-        is_long = book.position > 0
-        extreme, open_price = from_units(candle.low if is_long else candle.high), from_units(candle.open)
-        if extreme > limit if is_long else extreme < limit:
-            return
-        reference = min(limit, open_price) if is_long else max(limit, open_price)
+    def _finish(self, sleeve: Sleeve, order: Order, at_ms: int, out: list[Record]) -> None:
+        """The order is final: the next leg follows a filled one; after any other outcome there is none."""
+        sleeve.work_on(None)
+        legs, sleeve.legs = sleeve.legs, ()
+        if order.status == OrderStatus.FILLED and legs:
+            sleeve.legs = legs[1:]
+            key = decision_key(self.book_id, *sleeve.key, sleeve.cause_ms)
+            following = self._order(sleeve, key, order.decision_id, order.leg + 1, legs[0], at_ms)
+            sleeve.work_on(following, legs[0])
+            out.append(following)
+
+    def _live_through(self, sleeve: Sleeve, candle: Candle, out: list[Record]) -> None:
+        """What the prices within ``candle`` do to what is held."""
+        # What is being closed already waits for that: a second order would close what is no longer there.
+        if not sleeve.is_closing:
+            if (late := overdue(sleeve, candle)) is not None:
+                self._force(sleeve, late, candle, out)
+            while (hit := adverse(sleeve, candle, self._charges[candle.market])) is not None:
+                self._force(sleeve, hit, candle, out)
+            for reached in targets(sleeve, candle):
+                self._force(sleeve, reached, candle, out)
+        out += [self._write.extremes(sleeve, lot, candle.close_time_ms) for lot in see(sleeve, candle)]
+
+    def _force(self, sleeve: Sleeve, found: Exit, candle: Candle, out: list[Record]) -> None:
+        """Close the lots of an exit that no decision made."""
+        is_long = found.lots[0].is_long
         action = Action.CLOSE_LONG if is_long else Action.CLOSE_SHORT
-        got = close_at(action.side, reference, abs(book.position), self._costs)
+        quantity = sum((abs(lot.quantity) for lot in found.lots), _ZERO)
+        charges = self._charges[candle.market]
+        if found.waited:
+            got = wait_at(found.reference, quantity, charges)
+        else:
+            spread = from_units(candle.high - candle.low)
+            got = close_at(action.side, found.reference, quantity, charges, spread=spread)
         key = decision_key(self.book_id, *sleeve.key, candle.open_time_ms)
-        order = self._order(sleeve, f"{key}|liquidation", None, 0, action, candle.open_time_ms)
-        out.append(_settled(order, "filled", got.quantity, candle.open_time_ms, "liquidation"))
-        out.append(self._fill(sleeve, order, got, False, "liquidation", candle.open_time_ms))
+        # A position is liquidated as a whole; any other exit is one trade's.
+        name = found.reason if found.reason == LIQUIDATION else f"{found.reason}|{found.lots[0].number}"
+        order = self._write.order(
+            sleeve, f"{key}|{name}", None, 0, action, candle.open_time_ms, quantity=quantity,
+            kind="LIMIT" if found.waited else "MARKET",
+        )  # fmt: skip
+        out.append(replace(order, status=OrderStatus.FILLED.value, reason=found.reason))
+        out += self._write.exits(sleeve, order, VenueFill(1, *got, candle.open_time_ms), found.lots, found.reason)
+
+    def _wind_up(self, sleeve: Sleeve, candle: Candle, out: list[Record]) -> None:
+        """Close what a removed instance left open, if the book says so; hand on its cash once nothing is open."""
+        if not sleeve.book.position:
+            self._hand_on(sleeve, candle, out)
+            return
+        found = closing(self.book_id, sleeve, candle) if self._settings.on_removed == "close" else None
+        if found is not None:
+            decision = found.decision
+            leg, sleeve.plan = Leg(found.action), decision.plan
+            order = self._order(sleeve, found.key, decision.decision_id, 0, leg, candle.close_time_ms)
+            sleeve.work_on(order, leg)
+            sleeve.last, sleeve.cause_ms = LastDecision.of(decision), decision.open_ms
+            out += [decision, order]
+
+    def _hand_on(self, sleeve: Sleeve, candle: Candle, out: list[Record]) -> None:
+        heirs = [item for item in self._by_market[candle.market] if not item.spec.retired]
+        shares = share_out(sleeve.book.cash, [self._lacks(heir) for heir in heirs], all_of_it=True)
+        for heir, amount in zip(heirs, shares, strict=True):
+            if amount:
+                for side, signed, other in ((sleeve, -amount, heir), (heir, amount, sleeve)):
+                    moved = self._write.transfer(side, "transfer", signed, candle.close_time_ms, "|".join(other.key))
+                    side.book.apply_transfer(moved)
+                    out.append(moved)
+
+    def _lacks(self, sleeve: Sleeve) -> Decimal:
+        """What is missing of the sleeve's share of the book's capital."""
+        return max(_ZERO, MONEY.subtract(sleeve.spec.deposit, sleeve.book.funded))
 
     def _signal(self, signal: Signal, venue_now_ms: int | None) -> list[Record]:
         sleeve = self._sleeves.get((signal.instance_id, signal.market, signal.interval))
-        if sleeve is None or signal.open_time_ms <= sleeve.decided_ms:
+        if sleeve is None or sleeve.spec.retired or signal.open_time_ms <= sleeve.decided_ms:
             return []
-        sleeve.decided_ms = signal.open_time_ms
-        # A spot account cannot be short, whatever it is asked.
-        only_flat = sleeve.spec.profile == "spot" and signal.target == Target.SHORT
-        actions = actions_for(sleeve.book.position, Target.FLAT if only_flat else signal.target)
+        legs, refusal = legs_for(sleeve.spec, sleeve.book, sleeve.last, signal)
         key = decision_key(self.book_id, *sleeve.key, signal.open_time_ms)
         identity = decision_id(key)
-        outcome, reason = self._judge(sleeve, signal, actions, venue_now_ms)
+        outcome, reason = self._judge(sleeve, signal, legs, refusal, venue_now_ms)
         if identity in self._suppressed:
             outcome, reason = Outcome(self._suppressed[identity][0]), self._suppressed[identity][1]
-        decision = Decision(
-            decision_id=identity,
-            book=self.book_id,
-            instance_id=signal.instance_id,
-            market=signal.market,
-            interval=signal.interval,
-            open_ms=signal.open_time_ms,
-            close_ms=signal.close_time_ms,
-            actions=tuple(action.value for action in actions),
-            target=signal.target,
-            confidence=signal.confidence,
-            outcome=outcome.value,
-            reason=reason,
-            price=from_units(signal.price),
-            position_before=sleeve.book.position,
-            features=signal.features,
-            candle_revision=signal.candle_revision,
-            received_ns=signal.received_ns,
-        )
+        actions = [leg.action for leg in legs]
+        decision = decision_of(
+            identity, self.book_id, signal, actions, outcome.value, reason, sleeve.book.position
+        )  # fmt: skip
+        sleeve.last = LastDecision.of(decision)
         if outcome is not Outcome.ACTED:
             return [decision]
-        sleeve.order = self._order(sleeve, key, decision.decision_id, 0, actions[0], signal.close_time_ms)
-        sleeve.legs, sleeve.cause_ms = actions[1:], signal.open_time_ms
-        return [decision, sleeve.order]
+        sleeve.plan, sleeve.cause_ms, sleeve.legs = signal.plan, signal.open_time_ms, legs[1:]
+        order = self._order(sleeve, key, decision.decision_id, 0, legs[0], signal.close_time_ms)
+        sleeve.work_on(order, legs[0])
+        return [decision, order]
 
     def _judge(
-        self, sleeve: _Sleeve, signal: Signal, actions: tuple[Action, ...], venue_now_ms: int | None
+        self, sleeve: Sleeve, signal: Signal, legs: tuple[Leg, ...], refusal: str, venue_now_ms: int | None
     ) -> tuple[Outcome, str]:
         if signal.status == SignalStatus.WARMING:
             return Outcome.WARMING, f"warming {signal.warm_have}/{signal.warm_need}"
         if signal.status == SignalStatus.HOLE:
             return Outcome.HOLE, "candles are missing"
-        if not actions:
-            return Outcome.HOLD, ""
+        if not legs:
+            return Outcome.HOLD, refusal
         late_ms = (venue_now_ms or 0) - signal.close_time_ms
         if late_ms > self._late_ms:
             return Outcome.LATE, f"decided {late_ms / 1000:.0f} s after the close"
+        if stale := self._stale.get(signal.market):
+            return Outcome.STALE, f"the market is stale: {stale}"
         if sleeve.order is not None:
             return Outcome.RISK, f"order {sleeve.order.order_id} is still open"
-        return Outcome.ACTED, ""
+        if sleeve.book.funded <= 0 and legs[-1].action.opens:
+            return Outcome.RISK, "no capital: all of the book's is bound by other instances"
+        return Outcome.ACTED, refusal
 
-    def _order(self, sleeve: _Sleeve, key: str, decision: str | None, leg: int, action: Action, at_ms: int) -> Order:
-        book, spec = sleeve.book, sleeve.spec
-        opens = action.opens
-        return Order(
-            order_id=order_id(key, leg),
-            decision_id=decision,
-            leg=leg,
-            book=self.book_id,
-            instance_id=spec.instance_id,
-            market=spec.market,
-            interval=spec.interval,
-            action=action.value,
-            side=action.side,
-            type="MARKET",
-            quantity=None if opens else abs(book.position),
-            # An opening leg is sent only when the sleeve is flat, so its equity is its cash.
-            quote_amount=book.cash * spec.size * spec.leverage if opens else None,
-            status="intent",
-            reason="",
-            created_ms=at_ms,
-            updated_ms=at_ms,
-        )
+    def _order(self, sleeve: Sleeve, key: str, decision: str | None, leg: int, what: Leg, at_ms: int) -> Order:
+        if what.action.opens:
+            return self._write.order(
+                sleeve, key, decision, leg, what.action, at_ms, quote_amount=self._stake(sleeve, what)
+            )
+        quantity = sum((abs(lot.quantity) for lot in sleeve.dropped()), _ZERO)
+        return self._write.order(sleeve, key, decision, leg, what.action, at_ms, quantity=quantity)
 
-    def _fill(self, sleeve: _Sleeve, order: Order, got: Execution, opens: bool, reason: str, at_ms: int) -> Fill:
-        book = sleeve.book
-        pnl = -got.fee
-        if not opens and book.entry_price is not None:
-            gained = got.price - book.entry_price
-            pnl += got.quantity * (gained if book.position > 0 else -gained)
-        fill = Fill(
-            fill_id=fill_id(order.order_id),
-            order_id=order.order_id,
-            book=self.book_id,
-            instance_id=order.instance_id,
-            market=order.market,
-            interval=order.interval,
-            trade_no=book.trade_no + 1 if opens else book.trade_no,
-            role="entry" if opens else "exit",
-            side=order.side,
-            price=got.price,
-            quantity=got.quantity,
-            fee=got.fee,
-            fee_asset=self._settings.currency,
-            slippage=got.slippage,
-            realized_pnl=pnl,
-            reason=reason,
-            time_ms=at_ms,
-        )
-        book.apply_fill(fill)
-        return fill
+    def _stake(self, sleeve: Sleeve, leg: Leg) -> Decimal:
+        """What an opening leg may spend: its share of equity times size and leverage, less what is held already."""
+        book, spec, mark = sleeve.book, sleeve.spec, self._marks.get(sleeve.spec.market)
+        whole = book.equity(mark) * spec.size * spec.leverage
+        lot = leg.lot
+        if lot is None:
+            return whole if sleeve.plan.share == 1 else whole * _exactly(sleeve.plan.share)
+        wanted = _exactly(lot.quote) if lot.quote > 0 else whole * _exactly(lot.share)
+        return min(wanted, whole - abs(book.position) * (mark or _ZERO))
 
-    def _transfer(self, sleeve: _Sleeve, kind: str, amount: Decimal, at_ms: int) -> Transfer:
-        spec = sleeve.spec
-        name = "|".join((self.book_id, *sleeve.key, kind, str(at_ms)))
-        return Transfer(
-            name,
-            self.book_id,
-            spec.instance_id,
-            spec.market,
-            spec.interval,
-            kind,
-            amount,
-            self._settings.currency,
-            at_ms,
-        )
 
-    def _lot(self, market: str) -> Decimal:
-        return self._markets[market].lot_size
+def _by_sleeve(records: Iterable[S]) -> dict[SleeveKey, list[S]]:
+    found: dict[SleeveKey, list[S]] = {}
+    for record in records:
+        found.setdefault(record.sleeve, []).append(record)
+    return found
 
-    def _refusal(self, order: Order, got: Execution) -> str:
-        least = self._markets[order.market].min_notional
-        if (order.quote_amount or _ZERO) <= 0:
-            return "no equity is left"
-        if got.quantity <= 0:
-            return f"{order.quote_amount} buys less than one lot of {self._lot(order.market)}"
-        if got.quantity * got.price < least:
-            return f"the order's value is below the venue's least of {least}"
-        return ""
+
+def _restore_extremes(sleeve: Sleeve, extremes: Iterable[LotExtremes]) -> None:
+    for seen in extremes:
+        if (lot := sleeve.book.lots.get(seen.trade_no)) is not None:
+            lot.highest, lot.lowest = to_units(seen.highest), to_units(seen.lowest)
+
+
+def _exactly(number: float) -> Decimal:
+    return Decimal(str(float(number)))
 
 
 def _tradable(book: Book, wanted: Iterable[str], markets: Iterable[Market]) -> dict[str, Market]:
@@ -386,13 +469,3 @@ def _tradable(book: Book, wanted: Iterable[str], markets: Iterable[Market]) -> d
                 fix=f"Set the book's currency to {known[key].quote}, or trade the market in another book.",
             )
     return known
-
-
-def _settled(order: Order, status: str, quantity: Decimal | None, at_ms: int, reason: str = "") -> Order:
-    return replace(
-        order,
-        status=status,
-        quantity=order.quantity if quantity is None else quantity,
-        updated_ms=at_ms,
-        reason=reason,
-    )

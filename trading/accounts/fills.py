@@ -14,10 +14,10 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import NamedTuple
 
 from trading.accounts.books import SleeveBook
-from trading.config.model import Costs
+from trading.config.costs import Charges
 from trading.intervals import HOUR_MS
 
-__all__ = ["FUNDING_MS", "Execution", "close_at", "funding_boundaries", "liquidation_price", "open_at"]
+__all__ = ["FUNDING_MS", "Execution", "close_at", "funding_boundaries", "liquidation_price", "open_at", "wait_at"]
 
 FUNDING_MS = 8 * HOUR_MS
 _ZERO = Decimal(0)
@@ -34,20 +34,30 @@ class Execution(NamedTuple):
     slippage: Decimal
 
 
-def open_at(side: str, reference: Decimal, quote_amount: Decimal, lot: Decimal, costs: Costs) -> Execution:
-    """Spend at most ``quote_amount``, fee included, at ``reference`` plus slippage, in whole lots, maybe none."""
-    price = _slipped(side, reference, costs)
+def open_at(
+    side: str, reference: Decimal, quote_amount: Decimal, lot: Decimal, costs: Charges, *, spread: Decimal = _ZERO
+) -> Execution:
+    """Spend at most ``quote_amount``, fee included, at ``reference`` plus slippage, in whole lots, maybe none.
+
+    ``spread`` is what lies between the high and the low of the minute.
+    """
+    price = costs.slipped(side, reference, spread)
     # One integer division: nothing is rounded before the lots are counted.
     lots = max(_ZERO, quote_amount) // (price * (_ONE + costs.taker_fee) * lot)
     return _execution(price, reference, lots * lot, costs)
 
 
-def close_at(side: str, reference: Decimal, quantity: Decimal, costs: Costs) -> Execution:
+def close_at(side: str, reference: Decimal, quantity: Decimal, costs: Charges, *, spread: Decimal = _ZERO) -> Execution:
     """Trade exactly ``quantity`` at ``reference`` plus slippage."""
-    return _execution(_slipped(side, reference, costs), reference, quantity, costs)
+    return _execution(costs.slipped(side, reference, spread), reference, quantity, costs)
 
 
-def liquidation_price(book: SleeveBook, costs: Costs) -> Decimal | None:
+def wait_at(price: Decimal, quantity: Decimal, costs: Charges) -> Execution:
+    """Trade exactly ``quantity`` by an order that stood at ``price``: for the maker fee, without slippage."""
+    return Execution(price, quantity, quantity * price * costs.maker_fee, _ZERO)
+
+
+def liquidation_price(book: SleeveBook, costs: Charges) -> Decimal | None:
     """The price at which equity equals ``maintenance_margin`` times the position's value; None if there is none.
 
     From ``cash + q * p = m * |q| * p``: a long falls to ``-cash / (q * (1 - m))``, a short rises to ``cash / (|q| * (1
@@ -70,9 +80,5 @@ def funding_boundaries(previous_close_ms: int, open_ms: int) -> range:
     return range(first, open_ms + 1, FUNDING_MS)
 
 
-def _slipped(side: str, reference: Decimal, costs: Costs) -> Decimal:
-    return reference * (_ONE + costs.slippage if side == "BUY" else _ONE - costs.slippage)
-
-
-def _execution(price: Decimal, reference: Decimal, quantity: Decimal, costs: Costs) -> Execution:
+def _execution(price: Decimal, reference: Decimal, quantity: Decimal, costs: Charges) -> Execution:
     return Execution(price, quantity, quantity * price * costs.taker_fee, quantity * abs(price - reference))

@@ -10,7 +10,9 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["Decision", "EquityMark", "Fill", "Order", "Position", "Record", "SleeveKey", "Transfer"]
+from trading.plan import NO_PLAN, Plan
+
+__all__ = ["Decision", "EquityMark", "Fill", "LotExtremes", "Order", "Position", "Record", "SleeveKey", "Transfer"]
 
 SleeveKey = tuple[str, str, str]
 """(instance_id, market, interval): the unit that holds a position and its share of the book's cash."""
@@ -27,7 +29,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Decision(Record):
-    """What one signal led to: ``actions`` are its legs, none for HOLD; ``outcome`` says why they were not sent."""
+    """What one signal led to: ``actions`` are its legs, none for HOLD; ``outcome`` says why they were not sent.
+
+    ``plan`` is what the signal wanted beside its target.
+    """
 
     decision_id: str
     book: str
@@ -46,6 +51,7 @@ class Decision(Record):
     features: dict[str, float | None]
     candle_revision: int = 0
     received_ns: int = 0
+    plan: Plan = NO_PLAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,12 @@ class Order(Record):
 
 @dataclass(frozen=True, slots=True)
 class Fill(Record):
-    """What the venue did. ``slippage`` is its cost in quote currency, contained in ``price``; ``fee`` is on top."""
+    """What the venue did. ``slippage`` is its cost in quote currency, contained in ``price``; ``fee`` is on top.
+
+    An entry says what the trade begins with: the distances of its stop and its target from the price of entry, where
+    the strategy gave any, the ``lot`` that it is of a strategy that holds several, and the signal's ``tag``. An exit
+    says the ``highest`` and ``lowest`` price that the trade saw while it was open.
+    """
 
     fill_id: str
     order_id: str
@@ -91,6 +102,33 @@ class Fill(Record):
     realized_pnl: Decimal
     reason: str
     time_ms: int
+    stop_distance: Decimal | None = None
+    target_distance: Decimal | None = None
+    lot: str = ""
+    tag: str = ""
+    highest: Decimal | None = None
+    lowest: Decimal | None = None
+
+    @property
+    def sleeve(self) -> SleeveKey:
+        return self.instance_id, self.market, self.interval
+
+
+@dataclass(frozen=True, slots=True)
+class LotExtremes(Record):
+    """The highest and lowest price of the minutes that closed while a trade was open, as of ``time_ms``.
+
+    Written when one of them changes: a trailing stop and a restart go on from the newest.
+    """
+
+    book: str
+    instance_id: str
+    market: str
+    interval: str
+    trade_no: int
+    time_ms: int
+    highest: Decimal
+    lowest: Decimal
 
     @property
     def sleeve(self) -> SleeveKey:
@@ -148,6 +186,8 @@ class Transfer(Record):
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return str(value)
+    if isinstance(value, Plan):
+        return value.to_json()
     if isinstance(value, tuple):
         return list(value)
     return value

@@ -16,9 +16,9 @@ from trading.accounts.books import MONEY
 from trading.accounts.trades import Trade
 from trading.intervals import DAY_MS
 
-__all__ = ["EquityCurve", "Score", "score"]
+__all__ = ["DAYS_A_YEAR", "Drawdown", "EquityCurve", "Score", "daily_returns", "score", "sharpe", "sortino"]
 
-_DAYS_A_YEAR = 365
+DAYS_A_YEAR = 365
 """Crypto trades every day: annual figures use 365, not 252."""
 
 _NO_VARIATION = 1e-12
@@ -58,6 +58,19 @@ class Score:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Drawdown:
+    """A fall from a peak: ``share`` of the peak, its three times, the last None while equity is still below the peak.
+
+    ``peak_ms`` is the last mark before the fall at which equity was highest, or the start.
+    """
+
+    share: float
+    peak_ms: int
+    trough_ms: int
+    recovered_ms: int | None
+
+
 @dataclass(slots=True)
 class EquityCurve:
     """What a score needs of equity marks, in the memory of one number a day.
@@ -73,11 +86,16 @@ class EquityCurve:
     _day: int = field(init=False)
     _closed_days: list[Decimal] = field(init=False, default_factory=list)
     _peak: Decimal = field(init=False)
+    _peak_ms: int = field(init=False)
     _trough: Decimal = field(init=False)
-    _deepest: float = field(init=False, default=0.0)
+    _trough_ms: int = field(init=False)
+    _deepest: Drawdown | None = field(init=False, default=None)
+    _longest_ms: int = field(init=False, default=0)
+    last_ms: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.last = self._peak = self._trough = self.capital
+        self.last_ms = self._peak_ms = self._trough_ms = self.start_ms
         self._day = self.start_ms // DAY_MS
 
     @classmethod
@@ -94,13 +112,16 @@ class EquityCurve:
             self._closed_days.append(self.last)
             self._day += 1
         self.last = equity
+        self.last_ms = time_ms
         self.marks += 1
         self.held += held
-        if equity > self._peak:
-            self._deepest = self.max_drawdown
+        if equity >= self._peak:
+            if self._trough < self._peak:
+                self._deepest, self._longest_ms = self._deeper(time_ms), self._longer(time_ms)
             self._peak = self._trough = equity
+            self._peak_ms = self._trough_ms = time_ms
         elif equity < self._trough:
-            self._trough = equity
+            self._trough, self._trough_ms = equity, time_ms
 
     @property
     def daily(self) -> list[Decimal]:
@@ -109,8 +130,31 @@ class EquityCurve:
 
     @property
     def max_drawdown(self) -> float:
+        deepest = self.deepest
+        return deepest.share if deepest is not None else 0.0
+
+    @property
+    def deepest(self) -> Drawdown | None:
+        """The deepest fall, the earliest of equal ones; None if equity was never below a peak."""
+        return self._deeper(None)
+
+    @property
+    def longest_ms(self) -> int:
+        """The longest time from a peak until equity was back at it, or until the end."""
+        return self._longer(self.last_ms)
+
+    def _deeper(self, recovered_ms: int | None) -> Drawdown | None:
+        """The deepest fall so far, with the one under way, which ended at ``recovered_ms``."""
+        if self._trough >= self._peak:
+            return self._deepest
         with localcontext(MONEY):
-            return max(self._deepest, float((self._peak - self._trough) / self._peak))
+            share = float((self._peak - self._trough) / self._peak)
+        if self._deepest is not None and self._deepest.share >= share:
+            return self._deepest
+        return Drawdown(share, self._peak_ms, self._trough_ms, recovered_ms)
+
+    def _longer(self, until_ms: int) -> int:
+        return max(self._longest_ms, until_ms - self._peak_ms if self._trough < self._peak else 0)
 
 
 def score(trades: Sequence[Trade], equity: EquityCurve) -> Score:
@@ -118,15 +162,15 @@ def score(trades: Sequence[Trade], equity: EquityCurve) -> Score:
     closed = [trade.pnl for trade in trades if trade.pnl is not None]
     gains = [pnl for pnl in closed if pnl > 0]
     losses = [-pnl for pnl in closed if pnl < 0]
-    returns = _returns([float(value) for value in equity.daily])
+    returns = daily_returns(equity.daily)
     with localcontext(MONEY):
         return Score(
             trades=len(closed),
             open_trades=len(trades) - len(closed),
             total_return=float(equity.last / equity.capital - 1),
             final_equity=equity.last,
-            sharpe=_sharpe(returns),
-            sortino=_sortino(returns),
+            sharpe=sharpe(returns),
+            sortino=sortino(returns),
             max_drawdown=equity.max_drawdown,
             win_rate=len(gains) / len(closed) if closed else None,
             profit_factor=float(sum(gains) / sum(losses)) if losses else None,
@@ -136,23 +180,26 @@ def score(trades: Sequence[Trade], equity: EquityCurve) -> Score:
         )
 
 
-def _returns(values: list[float]) -> list[float]:
-    """Daily returns; none at all when the money was gone on some day, because what follows has no meaning."""
-    if min(values) <= 0:
+def daily_returns(values: Iterable[Decimal]) -> list[float]:
+    """Returns from day to day; none at all when the money was gone on some day, because what follows has no meaning."""
+    floats = [float(value) for value in values]
+    if min(floats) <= 0:
         return []
-    return [after / before - 1 for before, after in pairwise(values)]
+    return [after / before - 1 for before, after in pairwise(floats)]
 
 
-def _sharpe(returns: list[float]) -> float | None:
+def sharpe(returns: Sequence[float]) -> float | None:
+    """As ``Score`` says; None for less than two returns, or equal ones."""
     if len(returns) < 2:
         return None
     mean = fsum(returns) / len(returns)
     deviation = sqrt(fsum((value - mean) ** 2 for value in returns) / (len(returns) - 1))
-    return mean / deviation * sqrt(_DAYS_A_YEAR) if deviation > _NO_VARIATION else None
+    return mean / deviation * sqrt(DAYS_A_YEAR) if deviation > _NO_VARIATION else None
 
 
-def _sortino(returns: list[float]) -> float | None:
+def sortino(returns: Sequence[float]) -> float | None:
+    """As ``Score`` says; None for less than two returns, or none below zero."""
     if len(returns) < 2:
         return None
     downside = sqrt(fsum(min(value, 0.0) ** 2 for value in returns) / len(returns))
-    return fsum(returns) / len(returns) / downside * sqrt(_DAYS_A_YEAR) if downside > _NO_VARIATION else None
+    return fsum(returns) / len(returns) / downside * sqrt(DAYS_A_YEAR) if downside > _NO_VARIATION else None

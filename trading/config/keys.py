@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import SkipJsonSchema
 
 __all__ = ["Key", "allowed", "children", "keys_of", "plain_type", "step"]
 
@@ -47,6 +48,9 @@ def children(annotation: Any) -> dict[str, FieldInfo]:
     for member in _members(annotation):
         if isinstance(member, type) and issubclass(member, BaseModel):
             for name, field in member.model_fields.items():
+                # Filled in when the configuration is read: nothing for a user to write.
+                if any(type(extra).__name__ == SkipJsonSchema.__name__ for extra in field.metadata):
+                    continue
                 found[name] = _either(found[name], field) if name in found else field
     return found
 

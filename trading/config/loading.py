@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from trading.config.yaml_file import Document, parse_value, parse_yaml
 from trading.errors import BadInput, ConfigError
 from trading.features.registry import load_feature
 from trading.parameters import nearest
-from trading.strategies.registry import load_strategy
+from trading.strategies.folder import own_names, own_source
+from trading.strategies.registry import STRATEGIES, load_strategy
 
 __all__ = [
     "CONFIG_NAME",
@@ -33,6 +34,7 @@ __all__ = [
     "load_config",
     "parse_config",
     "require_secrets",
+    "strategies_folder",
 ]
 
 CONFIG_NAME = "manta.yaml"
@@ -97,8 +99,12 @@ def load_config(option: Path | None, environ: Mapping[str, str]) -> Config:
     path = config_path(option, environ)
     if path is None:
         return default_config(environ)
+    return parse_config(_read(path), str(path), environ, path.absolute().parent)
+
+
+def _read(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text.", field=str(path), fix="Save it as UTF-8.") from error
     except OSError as error:
@@ -108,7 +114,18 @@ def load_config(option: Path | None, environ: Mapping[str, str]) -> Config:
             value=str(path),
             fix="Give the path of a manta.yaml, or none at all for the defaults.",
         ) from error
-    return parse_config(text, str(path), environ)
+
+
+def strategies_folder(option: Path | None, environ: Mapping[str, str]) -> Path:
+    """Where the user's own strategies lie, also while one of them, or another key, has a mistake."""
+    path = config_path(option, environ)
+    document = parse_yaml(default_text() if path is None else _read(path), str(path))
+    if not isinstance(document.data, dict):
+        document.data = {}
+    _apply_overrides(document, environ)
+    named = document.data.get("strategies_folder")
+    folder = Path(named if isinstance(named, str) else Config.model_fields["strategies_folder"].default)
+    return (Path.cwd() if path is None else path.absolute().parent) / folder.expanduser()
 
 
 def default_config(environ: Mapping[str, str] | None = None) -> Config:
@@ -126,8 +143,8 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
 
 
-def parse_config(text: str, name: str, environ: Mapping[str, str]) -> Config:
-    """Like ``load_config`` for the text of a file called ``name``."""
+def parse_config(text: str, name: str, environ: Mapping[str, str], base: Path | None = None) -> Config:
+    """Like ``load_config`` for the text of a file called ``name`` in the folder ``base``, by default this one."""
     document = parse_yaml(text, name)
     if document.data is None:
         document.data = {}
@@ -138,7 +155,10 @@ def parse_config(text: str, name: str, environ: Mapping[str, str]) -> Config:
         config = Config.model_validate(document.data)
     except ValidationError as error:
         raise InvalidConfig(problems + _explain(error, document, sources)) from None
-    problems += _check_names(config, document, sources)
+    folder = (base or Path.cwd()) / config.strategies_folder.expanduser()
+    config, wrong = _own_strategies(config, folder)
+    problems += [_bad(error, ("strategies", number), document, sources) for number, error in wrong]
+    problems += _check_names(config, folder, document, sources, {number for number, _ in wrong})
     if problems:
         raise InvalidConfig(problems)
     return config
@@ -301,24 +321,43 @@ def _shown(value: Any, key: str = "") -> str:
     return repr(masked if len(masked) <= _SHOWN else f"{masked[:_SHOWN]}…")
 
 
-def _check_names(config: Config, document: Document, sources: Mapping[Path_, str]) -> list[Problem]:
+def _own_strategies(config: Config, folder: Path) -> tuple[Config, list[tuple[int, BadInput]]]:
+    """``config`` with the text of each strategy that is the user's own; and which instances' files are unfit."""
+    wrong = []
+    found = list(config.strategies)
+    for number, instance in enumerate(found):
+        try:
+            source = own_source(folder, instance.strategy, STRATEGIES)
+        except BadInput as error:
+            wrong.append((number, error))
+            continue
+        if source:
+            found[number] = instance.model_copy(update={"source": source})
+    return config.model_copy(update={"strategies": tuple(found)}), wrong
+
+
+def _check_names(
+    config: Config, folder: Path, document: Document, sources: Mapping[Path_, str], skip: Container[int]
+) -> list[Problem]:
     """Strategies, features and their parameters, which only the registries know."""
     problems = []
     for number, instance in enumerate(config.strategies):
+        if number in skip:
+            continue
         try:
-            load_strategy(instance.strategy, instance.params)
+            load_strategy(instance.strategy, instance.params, instance.source, own_names(folder))
         except BadInput as error:
             problems.append(_bad(error, ("strategies", number), document, sources))
     for number, spec in enumerate(config.features):
         try:
-            load_feature(spec.kind, spec.params)
+            load_feature(spec.kind, spec.params, spec.output)
         except BadInput as error:
             problems.append(_bad(error, ("features", number), document, sources))
     return problems
 
 
 def _bad(error: BadInput, path: Path_, document: Document, sources: Mapping[Path_, str]) -> Problem:
-    leaf: Path_ = (error.field,) if error.field in ("strategy", "kind") else ("params", error.field or "")
+    leaf: Path_ = (error.field,) if error.field in ("strategy", "kind", "output") else ("params", error.field or "")
     full = (*path, *leaf)
     return Problem(
         _dotted(full, document.data),

@@ -1,7 +1,7 @@
 """Secrets: read from the environment or files named there, kept in one 0600 file, never shown.
 
-``DB_PASSWORD``, ``DISCORD_WEBHOOK_URL`` and ``MANTA_API_TOKEN`` hold the secret; with ``_FILE`` after the name, the
-path of a file that does.
+``BASE_RPC_URL``, ``DB_PASSWORD``, ``DISCORD_WEBHOOK_URL`` and ``MANTA_API_TOKEN`` hold the secret; with ``_FILE`` after
+the name, the path of a file that does.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
     "write_secrets",
 ]
 
-SECRET_NAMES = ("DB_PASSWORD", "DISCORD_WEBHOOK_URL", "MANTA_API_TOKEN")
+SECRET_NAMES = ("BASE_RPC_URL", "DB_PASSWORD", "DISCORD_WEBHOOK_URL", "MANTA_API_TOKEN")
 SECRETS_FILE = "secrets.json"
 MASK = "**********"
 

@@ -37,7 +37,10 @@ def parse_yaml(text: str, name: str) -> Document:
             f"{name} is larger than {_MAX_BYTES // 1_000_000} MB.", field=name, fix="Is this the right file?"
         )
     lines: dict[tuple[str | int, ...], int] = {}
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.YAMLError as error:
+        raise _explained(error, name) from None
     try:
         node = loader.get_single_node()
         if node is None:
@@ -46,7 +49,7 @@ def parse_yaml(text: str, name: str) -> Document:
         return Document(loader.construct_document(node), lines, name)
     except yaml.YAMLError as error:
         raise _explained(error, name) from None
-    except (ValueError, RecursionError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise ConfigError(
             f"{name} holds a value that YAML cannot read: {error}.", field=name, fix="Put the value in quotes."
         ) from None

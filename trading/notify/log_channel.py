@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import structlog
 
-from trading.notify.messages import ALERT, line
+from trading.notify.messages import is_trouble, line
 from trading.notify.outbox import Answer, Verdict
 from trading.storage.outbox import OutboxMessage
 
 __all__ = ["LogSender"]
-
-_TROUBLE = frozenset({ALERT, "feed_down"})
 
 
 class LogSender:
@@ -25,7 +23,7 @@ class LogSender:
 
     async def send(self, message: OutboxMessage) -> Answer:
         text = line(message.body, maybe_duplicate=message.maybe_duplicate)
-        tell = self._log.warning if message.kind in _TROUBLE else self._log.info
+        tell = self._log.warning if is_trouble(message.body) else self._log.info
         tell(text, kind=message.kind, key=message.dedupe_key)
         return Answer(Verdict.ACCEPTED)
 

@@ -8,21 +8,21 @@ from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
-__all__ = ["ALERT", "Words", "discord_body", "line", "money", "percent", "utc", "words"]
+from trading.events import EventKind
 
-ALERT = "alert"
-"""Kind of a message about the notifier's own trouble; it has no event."""
+__all__ = ["Words", "discord_body", "is_trouble", "line", "money", "percent", "utc", "words"]
 
 _REPEAT = "possible repeat"
 _DOLLARS = frozenset({"USD", "USDT", "USDC", "FDUSD", "TUSD", "BUSD"})
+_RED, _GREEN, _GREY = 0xE74C3C, 0x2ECC71, 0x95A5A6
 _COLOURS = {
     "start": 0x3498DB,
-    "stop": 0x95A5A6,
+    "stop": _GREY,
     "decision": 0xF1C40F,
-    "fill": 0x2ECC71,
-    "feed_down": 0xE74C3C,
-    "feed_up": 0x2ECC71,
-    ALERT: 0xE74C3C,
+    "fill": _GREEN,
+    "stale": _RED,
+    "fresh": _GREEN,
+    "gap": 0x9B59B6,
 }
 # Discord's limits, counted here in UTF-16 units: never fewer than Discord counts.
 _TITLE, _DESCRIPTION, _FIELDS, _FIELD_NAME, _FIELD_VALUE, _FOOTER, _EMBED = 256, 4096, 25, 256, 1024, 2048, 6000
@@ -48,8 +48,10 @@ def words(body: Mapping[str, Any]) -> Words:
         "stop": _session,
         "decision": _decision,
         "fill": _fill,
-        "feed_down": _feed,
-        "feed_up": _feed,
+        "stale": _freshness,
+        "fresh": _freshness,
+        "alert": _alert,
+        "gap": _gap,
     }.get(kind, _other)
     found = render(kind, known, body)
     return Words(found.title, tuple((name, value) for name, value in found.facts if value))
@@ -71,7 +73,7 @@ def discord_body(
     footer = _escape(f"{_REPEAT} · {dedupe_key}" if maybe_duplicate else dedupe_key)
     embed: dict[str, Any] = {
         "title": _cut(_escape(f"{title} ({_REPEAT})" if maybe_duplicate else title), _TITLE),
-        "color": _COLOURS.get(str(body.get("kind", "")), 0x95A5A6),
+        "color": _colour(body),
         "footer": {"text": _cut(footer, _FOOTER)},
     }
     room = _EMBED - _length(embed["title"]) - _length(embed["footer"]["text"])
@@ -88,6 +90,11 @@ def discord_body(
         fields.append(field)
     embed["fields"] = fields
     return {"username": username, "embeds": [embed], "allowed_mentions": {"parse": []}}
+
+
+def is_trouble(body: Mapping[str, Any]) -> bool:
+    """Whether the envelope tells that something is wrong, rather than what happened or that it is over."""
+    return body.get("kind") == EventKind.STALE or (body.get("kind") == EventKind.ALERT and not _is_over(body))
 
 
 def money(value: Any, currency: str = "USDT", *, signed: bool = False) -> str:
@@ -175,9 +182,36 @@ def _result(payload: Mapping[str, Any], value: Decimal | None, quote: str) -> st
     return money(profit, quote, signed=True) + share
 
 
-def _feed(kind: str, payload: Mapping[str, Any], body: Mapping[str, Any]) -> Words:
-    state = "down" if kind == "feed_down" else "up again"
-    return Words(f"Feed {state}: {_market(payload, body)}", (("reason", _text(payload.get("reason"))),))
+def _freshness(kind: str, payload: Mapping[str, Any], body: Mapping[str, Any]) -> Words:
+    market = _market(payload, body)
+    facts = [("reason", _text(payload.get("reason")))]
+    if kind == "stale":
+        facts.append(("meaning", "its targets are not acted on until it is fresh again"))
+    return Words(f"Stale: {market}" if kind == "stale" else f"Fresh again: {market}", tuple(facts))
+
+
+def _alert(_kind: str, payload: Mapping[str, Any], body: Mapping[str, Any]) -> Words:
+    title = _text(payload.get("title")) or f"Trouble {_text(body.get('stream'))}".rstrip()
+    return Words(title, (("message", _text(payload.get("message"))),))
+
+
+def _gap(_kind: str, payload: Mapping[str, Any], _body: Mapping[str, Any]) -> Words:
+    """A message about price gaps brings its text along; the rest says where it comes from."""
+    lines = payload.get("lines")
+    listed = [(str(name), _text(value)) for name, value in lines] if isinstance(lines, list | tuple) else []
+    facts = ((name, _text(payload.get(name))) for name in ("market", "mode", "source"))
+    return Words(_text(payload.get("text")), (*listed, *facts))
+
+
+def _is_over(body: Mapping[str, Any]) -> bool:
+    payload = body.get("payload")
+    return isinstance(payload, Mapping) and payload.get("over") is True
+
+
+def _colour(body: Mapping[str, Any]) -> int:
+    if body.get("kind") == EventKind.ALERT:
+        return _GREEN if _is_over(body) else _RED
+    return _COLOURS.get(str(body.get("kind", "")), _GREY)
 
 
 def _other(kind: str, payload: Mapping[str, Any], body: Mapping[str, Any]) -> Words:

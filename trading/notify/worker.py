@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from trading.config.model import DiscordChannel, Notify
-from trading.config.secrets import read_secrets
+from trading.config.model import DiscordChannel, LogChannel, Notify
+from trading.config.secrets import Secret, read_secrets
 from trading.errors import OutcomeUnknown, StorageRetryable
+from trading.events import Event, EventKind
 from trading.logs import Availability
 from trading.notify.discord import DiscordSender
 from trading.notify.log_channel import LogSender
-from trading.notify.messages import ALERT
 from trading.notify.outbox import Answer, Fate, Jitter, Verdict, decide
+from trading.notify.routing import alert_event, tell
 from trading.storage import outbox
 from trading.storage.database import Connection, Database
 from trading.storage.leases import Lease
-from trading.storage.outbox import OutboxMessage, OutboxRow
+from trading.storage.outbox import Backlog, OutboxMessage
 
-__all__ = ["Notifier", "Sender"]
+__all__ = ["Boundary", "Notifier", "Sender", "open_sender"]
 
 _log = structlog.get_logger(__name__)
 _POLL_S = 1.0
+_COUNT_S = 15.0
 _RETRY_S = 0.2
 T = TypeVar("T")
+
+Boundary = Callable[[str, int], None]
+"""Told each place where a crash matters, with the message's event time in ms: ``in_claim`` (the claim's COMMIT is about
+to be sent), ``after_read`` (claimed), ``before_send``, ``after_send`` (the channel answered, nobody stored it yet),
+``before_commit``, ``before_cursor`` and ``in_commit`` (around the outcome's transaction), ``after_ack`` (stored)."""
 
 
 class Sender(Protocol):
@@ -44,6 +52,13 @@ class Sender(Protocol):
     async def close(self) -> None: ...
 
 
+def open_sender(name: str, channel: LogChannel | DiscordChannel, secrets: Mapping[str, Secret]) -> Sender:
+    """The way out that ``channel``, which is configured as ``name``, describes."""
+    if isinstance(channel, DiscordChannel):
+        return DiscordSender(channel, secrets.get("DISCORD_WEBHOOK_URL"))
+    return LogSender(name)
+
+
 class _Channel:
     """A sender, when it may send next (host monotonic seconds), and what it has done since the start."""
 
@@ -55,6 +70,7 @@ class _Channel:
         self.idle = False
         self.disabled = ""
         self.sent = self.retried = self.dead = 0
+        self.backlog = Backlog(0, None, 0)
 
 
 class Notifier:
@@ -74,12 +90,14 @@ class Notifier:
         secrets_path: Path | str | None,
         *,
         jitter: Jitter = random.uniform,
+        on_boundary: Boundary = lambda _name, _position: None,
     ) -> None:
         self._db = db
         self._lease = lease
         self._notify = notify
         self._secrets_path = secrets_path
         self._jitter = jitter
+        self._boundary = on_boundary
         self._channels: dict[str, _Channel] = {}
         self._postgres = Availability(_log, "postgres")
         self._drain_until: float | None = None
@@ -97,6 +115,7 @@ class Notifier:
             if repeated:
                 _log.warning("messages go out again, marked: a notifier ended while sending them", count=repeated)
             tasks = [asyncio.create_task(self._serve(channel)) for channel in self._channels.values()]
+            tasks.append(asyncio.create_task(self._count()))
             # Keeps the notifier there, to be drained, when no channel is left.
             tasks.append(asyncio.create_task(self._flushed.wait()))
             self._leave_if_idle()
@@ -128,13 +147,25 @@ class Notifier:
         return True
 
     def stats(self) -> dict[str, dict[str, Any]]:
-        """By channel: how many were sent, retried and given up since the start, and why it is disabled, if it is."""
+        """By channel: how many were sent, retried and given up since the start, and why it is disabled, if it is.
+
+        ``waiting`` and ``oldest_age_s`` are what waited at the last count, some seconds ago; ``dead_letters`` are those
+        that are kept.
+        """
+        now_ms = time.time_ns() // 1_000_000
         return {
             name: {
                 "sent": channel.sent,
                 "retried": channel.retried,
                 "dead": channel.dead,
                 "disabled": channel.disabled or None,
+                "waiting": channel.backlog.waiting,
+                "oldest_age_s": (
+                    None
+                    if channel.backlog.oldest_ms is None
+                    else round(max(0, now_ms - channel.backlog.oldest_ms) / 1000)
+                ),
+                "dead_letters": channel.backlog.dead,
             }
             for name, channel in self._channels.items()
         }
@@ -142,15 +173,7 @@ class Notifier:
     def _open_channels(self) -> dict[str, _Channel]:
         wants_secret = any(isinstance(item, DiscordChannel) for item in self._notify.channels.values())
         secrets = read_secrets(self._secrets_path) if wants_secret else {}
-        return {
-            name: _Channel(
-                name,
-                DiscordSender(item, secrets.get("DISCORD_WEBHOOK_URL"))
-                if isinstance(item, DiscordChannel)
-                else LogSender(name),
-            )
-            for name, item in self._notify.channels.items()
-        }
+        return {name: _Channel(name, open_sender(name, item, secrets)) for name, item in self._notify.channels.items()}
 
     async def _serve(self, channel: _Channel) -> None:
         while not channel.disabled and not self._flushed.is_set():
@@ -161,13 +184,26 @@ class Notifier:
             if not messages:
                 await self._rest(channel, done=draining)
                 continue
+            self._boundary("after_read", _newest_ms(messages))
             fates = []
             for message in messages:
+                self._boundary("before_send", message.event_time_ms)
                 answer = await _send(channel, message)
+                self._boundary("after_send", message.event_time_ms)
                 fates.append((message, decide(answer, message.attempts, channel.sender.max_attempts, self._jitter)))
             await self._settle(channel, fates)
+            self._boundary("after_ack", messages[-1].event_time_ms)
         channel.idle = True
         self._leave_if_idle()
+
+    async def _count(self) -> None:
+        """Now and then, how much waits: a channel that hangs is to be seen."""
+        while not self._flushed.is_set():
+            found = await self._stored(lambda conn, _: outbox.read_backlogs(conn))
+            for name, channel in self._channels.items():
+                channel.backlog = found.get(name, Backlog(0, None, 0))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._flushed.wait(), _COUNT_S)
 
     async def _may_send(self, channel: _Channel) -> bool:
         """Wait for the channel's pace; false when that did not end or would outlast the time left for draining."""
@@ -199,13 +235,24 @@ class Notifier:
             if again:
                 # The claim before this one may have been committed unseen.
                 await outbox.release_claims(connection, channel.name)
-            return await outbox.claim_due(connection, channel.name, limit=channel.sender.batch)
+            claimed = await outbox.claim_due(connection, channel.name, limit=channel.sender.batch)
+            if claimed:
+                self._boundary("in_claim", _newest_ms(claimed))
+            return claimed
 
         return await self._stored(claim)
 
     async def _settle(self, channel: _Channel, fates: Sequence[tuple[OutboxMessage, Fate]]) -> None:
         """Store what became of messages, and tell the other channels about trouble, in one transaction."""
-        alerts = [row for message, fate in fates for row in self._alerts(channel, message, fate)]
+        alerts = [event for message, fate in fates for event in self._alerts(channel, message, fate)]
+        others = Notify(
+            channels={
+                name: item
+                for name, item in self._notify.channels.items()
+                if name != channel.name and not self._channels[name].disabled
+            }
+        )
+        newest_ms = _newest_ms([message for message, _ in fates])
 
         async def store(connection: Connection, _: bool) -> None:
             for message, fate in fates:
@@ -221,8 +268,11 @@ class Notifier:
                         fate.retry_s or 0.0,
                         maybe_duplicate=fate.maybe_duplicate,
                     )
-            await outbox.enqueue(connection, alerts)
+            await tell(connection, alerts, others)
+            self._boundary("before_cursor", newest_ms)
+            self._boundary("in_commit", newest_ms)
 
+        self._boundary("before_commit", newest_ms)
         await self._stored(store)
         for _, fate in fates:
             channel.sent += fate.sent
@@ -231,29 +281,21 @@ class Notifier:
             channel.disabled = channel.disabled or (fate.error if fate.disable else "")
         pause_s = max((fate.pause_s for _, fate in fates), default=0.0)
         channel.not_before = time.monotonic() + max(pause_s, channel.sender.min_interval_s)
-        for name in {row.channel for row in alerts}:
+        for name in others.channels if alerts else ():
             self._channels[name].idle = False
             self._channels[name].wake.set()
 
-    def _alerts(self, channel: _Channel, message: OutboxMessage, fate: Fate) -> list[OutboxRow]:
-        """Rows for every other channel that works; without one, or when the lost message was an alert, a log line."""
+    def _alerts(self, channel: _Channel, message: OutboxMessage, fate: Fate) -> list[Event]:
+        """What every other channel that works is to hear; without one, or in a circle, a log line instead."""
         if not fate.alert:
             return []
         text = f"Notification channel {channel.name} {fate.alert}"
-        others = [item for item in self._channels.values() if item is not channel and not item.disabled]
-        if message.kind == ALERT or not others:
+        circle = message.kind == EventKind.ALERT and not fate.disable
+        if circle or not any(item is not channel and not item.disabled for item in self._channels.values()):
             _log.error(text, channel=channel.name, key=message.dedupe_key)
             return []
-        key = f"{ALERT}:{channel.name}:{'disabled' if fate.disable else 'dead'}:{message.id}"
-        body = {
-            "kind": ALERT,
-            "v": 1,
-            "event_time_ms": time.time_ns() // 1_000_000,
-            "stream": "notify",
-            "cause_id": message.dedupe_key,
-            "payload": {"title": text, "message": message.dedupe_key},
-        }
-        return [OutboxRow(item.name, key, ALERT, body) for item in others]
+        cause = f"{channel.name}:{'disabled' if fate.disable else 'dead'}:{message.id}"
+        return [alert_event(cause, text, message.dedupe_key, time.time_ns() // 1_000_000, "notify")]
 
     async def _stored(self, work: Callable[[Connection, bool], Awaitable[T]]) -> T:
         """Run ``work(connection, again)`` in a transaction until Postgres has surely committed it."""
@@ -271,6 +313,10 @@ class Notifier:
             else:
                 self._postgres.back()
                 return found
+
+
+def _newest_ms(messages: Sequence[OutboxMessage]) -> int:
+    return max((message.event_time_ms for message in messages), default=0)
 
 
 async def _send(channel: _Channel, message: OutboxMessage) -> Answer:

@@ -8,10 +8,14 @@ from uuid import UUID
 
 from trading.accounts.records import Decision, EquityMark, Fill, Order, Position, Transfer
 from trading.config.model import Book
+from trading.errors import BadInput
 from trading.storage import records
 from trading.storage.database import Connection
+from trading.storage.jobs import Jobs
 
-__all__ = ["fail_interrupted", "queue", "set_failed", "set_progress", "store_result"]
+__all__ = ["JOBS", "queue", "store_report", "store_result"]
+
+JOBS = Jobs("backtest_runs")
 
 
 async def queue(
@@ -37,32 +41,6 @@ async def queue(
     )
 
 
-async def set_progress(connection: Connection, run_id: UUID, share: float) -> None:
-    """Say that the run is on its way, ``share`` of one done."""
-    await connection.execute(
-        "update backtest_runs set status = 'running', progress = greatest(progress, $2)"
-        " where run_id = $1 and status in ('queued', 'running')",
-        run_id,
-        share,
-    )
-
-
-async def set_failed(connection: Connection, run_id: UUID, error: str) -> None:
-    await connection.execute(
-        "update backtest_runs set status = 'failed', error = $2, finished_at = clock_timestamp() where run_id = $1",
-        run_id,
-        error,
-    )
-
-
-async def fail_interrupted(connection: Connection) -> None:
-    """Runs that were under way when their process ended will never end: say so."""
-    await connection.execute(
-        "update backtest_runs set status = 'failed', error = 'interrupted by a restart',"
-        " finished_at = clock_timestamp() where status in ('queued', 'running')"
-    )
-
-
 async def store_result(  # noqa: PLR0913 - one transaction stores all that a run made
     connection: Connection,
     run_id: UUID,
@@ -77,7 +55,12 @@ async def store_result(  # noqa: PLR0913 - one transaction stores all that a run
     equity: Iterable[EquityMark],
     results: dict[str, Any],
 ) -> None:
-    """Store a finished run with everything it did, in a book of its own, in one transaction."""
+    """Store a finished run with everything it did, in a book of its own, in one transaction.
+
+    BadInput when the run was deleted meanwhile: nothing of it is stored.
+    """
+    if not await connection.fetchval("select true from backtest_runs where run_id = $1 for update", run_id):
+        raise BadInput(f"Backtest {run_id} was deleted while it ran.", field="run_id", value=str(run_id))
     await connection.execute(
         "insert into books (book, mode, capital, currency, config) values ($1, 'backtest', $2, $3, $4)"
         " on conflict do nothing",
@@ -97,4 +80,13 @@ async def store_result(  # noqa: PLR0913 - one transaction stores all that a run
         " where run_id = $1",
         run_id,
         results,
+    )
+
+
+async def store_report(
+    connection: Connection, run_id: UUID, provenance: dict[str, Any], report: dict[str, Any]
+) -> None:
+    """What the run was made of, and what its report shows."""
+    await connection.execute(
+        "update backtest_runs set provenance = $2, report = $3 where run_id = $1", run_id, provenance, report
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from trading.storage.database import Connection
 
-__all__ = ["advance", "get_cursor", "read_cursors", "set_cursor"]
+__all__ = ["advance", "get_cursor", "read_cursors", "set_cursor", "set_cursors"]
 
 
 async def get_cursor(connection: Connection, name: str) -> int | None:
@@ -25,14 +25,23 @@ async def read_cursors(connection: Connection, prefix: str = "") -> dict[str, in
 
 async def set_cursor(connection: Connection, name: str, position: int) -> None:
     """Move cursor ``name`` to ``position``; it never moves back, a lower position changes nothing."""
+    await set_cursors(connection, {name: position})
+
+
+async def set_cursors(connection: Connection, moves: Mapping[str, int]) -> None:
+    """Move each cursor of ``moves`` to its position; none moves back."""
+    if not moves:
+        return
+    names = sorted(moves)
     await connection.execute(
         """
-        insert into cursors (name, position) values ($1, $2)
+        insert into cursors (name, position)
+        select n.name, n.position from unnest($1::text[], $2::bigint[]) as n(name, position) order by n.name
         on conflict (name) do update set position = excluded.position, updated_at = clock_timestamp()
             where cursors.position < excluded.position
         """,
-        name,
-        position,
+        names,
+        [moves[name] for name in names],
     )
 
 
@@ -53,6 +62,5 @@ async def advance(connection: Connection, moves: Mapping[str, int]) -> bool:
     )
     if all(row["position"] >= moves[row["name"]] for row in rows):
         return False
-    for name in names:
-        await set_cursor(connection, name, moves[name])
+    await set_cursors(connection, moves)
     return True

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import random
+import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -19,6 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
+from asyncpg.transaction import Transaction
 
 from trading.errors import ConfigError, OutcomeUnknown, StorageRetryable
 from trading.storage.settings import DatabaseTarget
@@ -31,6 +34,8 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProx
 T = TypeVar("T")
 
 _CONNECT_TIMEOUT_S = 10.0
+_COMMAND_TIMEOUT_S = 60.0
+_ROLLBACK_S = 2.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _LOST = (
@@ -48,19 +53,30 @@ _REFUSED = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
 )
+# The server is there and refuses to store anything until somebody makes room.
+_FULL = (asyncpg.DiskFullError, asyncpg.OutOfMemoryError)
 _AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
 class Database:
     """One connection, made when needed and again after a loss. Tasks that share it take turns, a transaction each.
 
-    ``application_name`` is what ``pg_stat_activity`` shows. Functions in ``on_connect`` run on every new connection
-    before anything else does; one that raises closes it again and the error reaches the caller.
+    ``application_name`` is what ``pg_stat_activity`` shows. A statement without an answer within
+    ``command_timeout_s`` counts as a lost connection: a server that hangs must not hang its clients. Functions in
+    ``on_connect`` run on every new connection before anything else does; one that raises closes it again and the error
+    reaches the caller.
     """
 
-    def __init__(self, target: DatabaseTarget, *, application_name: str = "manta") -> None:
+    def __init__(
+        self,
+        target: DatabaseTarget,
+        *,
+        application_name: str = "manta",
+        command_timeout_s: float = _COMMAND_TIMEOUT_S,
+    ) -> None:
         self.target = target
         self.application_name = application_name
+        self._command_timeout_s = command_timeout_s
         self.on_connect: list[Callable[[Connection], Awaitable[None]]] = []
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._turn = asyncio.Lock()
@@ -122,6 +138,14 @@ class Database:
                 await asyncio.sleep(pause_s)
         raise AssertionError
 
+    def cut(self) -> None:
+        """Break the connection at its socket, as a network does, also amid a transaction: for tests of what follows."""
+        if self._connection is not None and not self._connection.is_closed():
+            # The driver has no public way to its socket, and what uvloop shows of it cannot be shut down.
+            transport = self._connection._transport  # type: ignore[attr-defined]
+            with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as same:
+                same.shutdown(socket.SHUT_RDWR)
+
     async def close(self) -> None:
         """Close the connection; a later transaction opens a new one."""
         async with self._turn:
@@ -155,7 +179,10 @@ class Database:
 
     async def _open(self, timeout_s: float) -> asyncpg.Connection[asyncpg.Record]:
         connection = await connect(
-            self.target, application_name=self.application_name, timeout_s=min(timeout_s, _CONNECT_TIMEOUT_S)
+            self.target,
+            application_name=self.application_name,
+            timeout_s=min(timeout_s, _CONNECT_TIMEOUT_S),
+            command_timeout_s=self._command_timeout_s,
         )
         try:
             for function in self.on_connect:
@@ -171,22 +198,32 @@ class Database:
 @asynccontextmanager
 async def _transaction(connection: asyncpg.Connection[asyncpg.Record]) -> AsyncIterator[None]:
     transaction = connection.transaction()
+    # At its two ends a cancelled transaction leaves nobody knowing where the connection stands.
+    at_an_end = True
     committing = False
     try:
         await transaction.start()
+        at_an_end = False
         try:
             yield
+        except TimeoutError:
+            # Whoever did not answer would not answer a rollback either.
+            raise
         except BaseException:
             if not connection.is_closed():
-                await transaction.rollback()
+                await _roll_back(connection, transaction)
             raise
-        committing = True
+        at_an_end = committing = True
         await transaction.commit()
     except asyncio.CancelledError:
-        # A cancelled COMMIT may still be on its way: a new connection is the only clean state.
-        if committing:
+        # A BEGIN or COMMIT may still be on its way: a new connection is the only clean state.
+        if at_an_end:
             connection.terminate()
         raise
+    except _FULL as error:
+        raise StorageRetryable(
+            f"Postgres has no room: {error}.", fix="Make room on its disk; then all goes on."
+        ) from error
     except Exception as error:
         if not is_connection_lost(error, connection):
             raise
@@ -196,20 +233,33 @@ async def _transaction(connection: asyncpg.Connection[asyncpg.Record]) -> AsyncI
         raise StorageRetryable(f"The connection to Postgres was lost: {error}.") from error
 
 
+async def _roll_back(connection: asyncpg.Connection[asyncpg.Record], transaction: Transaction) -> None:
+    """Roll back; a server that does not even answer that loses the connection, and with it the transaction."""
+    try:
+        async with asyncio.timeout(_ROLLBACK_S):
+            await transaction.rollback()
+    except TimeoutError:
+        connection.terminate()
+
+
 def is_connection_lost(error: BaseException, connection: Connection) -> bool:
     """Whether ``error`` means that ``connection`` is gone, rather than that a statement was wrong."""
-    if isinstance(error, _LOST):
+    if isinstance(error, (*_LOST, TimeoutError)):
         return True
     return isinstance(error, asyncpg.InterfaceError | OSError | EOFError) and connection.is_closed()
 
 
 async def connect(
-    target: DatabaseTarget, *, application_name: str = "manta", timeout_s: float = _CONNECT_TIMEOUT_S
+    target: DatabaseTarget,
+    *,
+    application_name: str = "manta",
+    timeout_s: float = _CONNECT_TIMEOUT_S,
+    command_timeout_s: float | None = None,
 ) -> asyncpg.Connection[asyncpg.Record]:
     """One plain connection: StorageRetryable when Postgres is away, ConfigError when it refuses us."""
     try:
         connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
-            **_arguments(target, application_name), timeout=timeout_s
+            **_arguments(target, application_name), timeout=timeout_s, command_timeout=command_timeout_s
         )
     except _REFUSED as error:
         raise _refused(target, error) from error
@@ -218,7 +268,11 @@ async def connect(
             f"Postgres at {target} does not answer: {error or type(error).__name__}.",
             fix="Check that the server runs, and DB_HOST and DB_PORT.",
         ) from error
-    await _prepare(connection)
+    try:
+        await _prepare(connection)
+    except (*_LOST, OSError, EOFError, asyncpg.InterfaceError) as error:
+        connection.terminate()
+        raise StorageRetryable(f"Postgres at {target} dropped a new connection: {error}.") from error
     return connection
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from trading.events import Event
-from trading.storage.database import Connection, notify
+from trading.storage.database import Connection
 
-__all__ = ["CHANNEL", "append_events", "last_seq", "prune_events", "read_events"]
+__all__ = ["CHANNEL", "append_events", "last_kind", "last_seq", "prune_events", "read_events"]
 
 CHANNEL = "manta_events"
 _LOCK = 0x6576656E7473
@@ -25,18 +25,20 @@ async def append_events(connection: Connection, events: Iterable[Event]) -> int 
     rows = list(events)
     if not rows:
         return None
-    await connection.execute("select pg_advisory_xact_lock($1)", _LOCK)
+    # One statement, for each costs a journey: no row is made, and so none numbered, before the lock is ours.
     last: int = await connection.fetchval(
         """
-        with fresh as (
+        with turn as materialized (select pg_advisory_xact_lock($8)),
+        fresh as (
             insert into events (kind, v, event_time, received_ns, cause_id, stream, payload)
             select n.kind, n.v, at_ms(n.event_ms), n.received_ns, n.cause_id, n.stream, n.payload
-            from unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::jsonb[])
+            from turn,
+                unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::jsonb[])
                 with ordinality as n(kind, v, event_ms, received_ns, cause_id, stream, payload, place)
             order by n.place
             returning seq
         )
-        select max(seq) from fresh
+        select max(seq), pg_notify($9, max(seq)::text) from fresh
         """,
         [event.kind for event in rows],
         [event.v for event in rows],
@@ -45,8 +47,9 @@ async def append_events(connection: Connection, events: Iterable[Event]) -> int 
         [event.cause_id for event in rows],
         [event.stream for event in rows],
         [event.payload for event in rows],
+        _LOCK,
+        CHANNEL,
     )
-    await notify(connection, CHANNEL, str(last))
     return last
 
 
@@ -66,18 +69,28 @@ async def read_events(
     return [Event(**dict(row)) for row in rows]
 
 
+async def last_kind(connection: Connection, stream: str, kinds: Iterable[str]) -> str | None:
+    """The kind of the newest event of ``stream`` that is one of ``kinds``."""
+    found: str | None = await connection.fetchval(
+        "select kind from events where stream = $1 and kind = any($2) order by seq desc limit 1", stream, [*kinds]
+    )
+    return found
+
+
 async def last_seq(connection: Connection) -> int:
     """The newest sequence number, 0 when there is none."""
     found: int = await connection.fetchval("select coalesce(max(seq), 0) from events")
     return found
 
 
-async def prune_events(connection: Connection, before_ms: int) -> int:
-    """Delete what was recorded before ``before_ms`` (host time), except the newest event; returns how many went.
+async def prune_events(connection: Connection, keep_ms: int) -> int:
+    """Delete what was recorded more than ``keep_ms`` ago, except the newest event; returns how many went.
 
-    The newest stays, so that ``last_seq`` never goes back.
+    Age is told by the database's clock, which stamped them. The newest stays, so that ``last_seq`` never goes back.
     """
     status = await connection.execute(
-        "delete from events where recorded_at < at_ms($1) and seq < (select max(seq) from events)", before_ms
+        "delete from events where recorded_at < clock_timestamp() - $1 * interval '1 millisecond'"
+        " and seq < (select max(seq) from events)",
+        float(keep_ms),
     )
     return int(status.rsplit(" ", 1)[1])

@@ -10,6 +10,7 @@ import asyncpg
 
 from trading.candles import Candle, Source
 from trading.intervals import Interval, parse_interval
+from trading.spans import Span
 from trading.storage.candles import units_of
 from trading.storage.database import Connection
 from trading.storage.markets import market_id
@@ -50,7 +51,8 @@ async def fold_minutes(connection: Connection, market: str, interval: str, from_
             {_total("volume")} as volume,
             case when count(quote_volume) = count(*) then {_total("quote_volume")} end as quote_volume,
             case when count(trade_count) = count(*) then sum(trade_count)::bigint end as trade_count,
-            case when count(taker_buy_volume) = count(*) then {_total("taker_buy_volume")} end as taker_buy_volume
+            case when count(taker_buy_volume) = count(*) then {_total("taker_buy_volume")} end as taker_buy_volume,
+            string_agg(distinct origin collate "C", ',' order by origin collate "C") as origin
         from minutes group by bucket order by bucket
         """,  # noqa: S608 - built from constants and a parsed interval
         await market_id(connection, market),
@@ -62,8 +64,10 @@ async def fold_minutes(connection: Connection, market: str, interval: str, from_
     for row in rows:
         open_ms = row["open_ms"]
         close_ms = width.close_of(open_ms)
+        while missing and missing[-1][1] <= open_ms:
+            missing.pop()
         if open_ms >= from_ms and close_ms <= to_ms:
-            whole = not any(start < close_ms and end > open_ms for start, end in missing)
+            whole = not missing or missing[-1][0] >= close_ms
             folded.append(_candle(market, width, row, close_ms, whole))
     return folded
 
@@ -75,11 +79,15 @@ def _total(column: str) -> str:
                 else (sum({column}) * 1e8)::numeric end"""
 
 
-async def _missing(connection: Connection, market: str, from_ms: int, to_ms: int) -> list[tuple[int, int]]:
+async def _missing(connection: Connection, market: str, from_ms: int, to_ms: int) -> list[Span]:
+    """Spans of missing minutes, the newest first."""
     rows = await connection.fetch(
         """
-        select ms(from_time), ms(to_time) from data_quality
-        where market_id = $1 and kind = 'hole' and not resolved and from_time < at_ms($3) and to_time > at_ms($2)
+        select ms(range_start), ms(range_end) from (
+            select unnest(range_agg(tstzrange(from_time, to_time))) as r from data_quality
+            where market_id = $1 and kind = 'hole' and not resolved and from_time < at_ms($3) and to_time > at_ms($2)
+        ) u cross join lateral (select lower(r) as range_start, upper(r) as range_end) e
+        order by 1 desc
         """,
         await market_id(connection, market),
         from_ms,
@@ -105,4 +113,5 @@ def _candle(market: str, width: Interval, row: asyncpg.Record, close_ms: int, wh
         taker_buy_volume=None if taker_buy_volume is None else int(taker_buy_volume),
         source=Source.DERIVED.value,
         complete=whole,
+        origin=row["origin"],
     )

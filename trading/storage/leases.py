@@ -42,7 +42,7 @@ class Lease:
         self._patience_s = timeout_s
         async with self._database.transaction(timeout_s=timeout_s) as connection:
             await self._lock(connection, timeout_s)
-            self.epoch = await connection.fetchval(
+            epoch: int = await connection.fetchval(
                 """
                 insert into leases (name, owner, epoch) values ($1, $2, 1)
                 on conflict (name) do update
@@ -52,6 +52,8 @@ class Lease:
                 self.name,
                 self.owner,
             )
+        # Not before it is committed: who cannot know must ask again.
+        self.epoch = epoch
         self._database.on_connect.append(self._resume)
 
     async def check(self, connection: Connection) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from trading.errors import BadInput
 from trading.markets import Market, split_market
+from trading.storage.aliases import alias_of
 from trading.storage.database import Connection
 
-__all__ = ["market_id", "market_ids", "market_keys", "read_markets", "upsert_market"]
+__all__ = ["market_id", "market_ids", "market_keys", "read_markets", "remember_markets", "upsert_market"]
+
+_known: WeakKeyDictionary[Any, dict[str, int]] = WeakKeyDictionary()
 
 
 async def upsert_market(connection: Connection, market: Market) -> int:
@@ -49,25 +54,38 @@ async def read_markets(connection: Connection) -> list[Market]:
     return [Market(**dict(row)) for row in rows]
 
 
+async def remember_markets(connection: Connection) -> None:
+    """Let ``market_ids`` on this connection know the numbers of the markets that are stored, without asking each time.
+
+    To be called outside a transaction, as ``Database.on_connect`` does: what is committed keeps its number for good,
+    while a number that was read within a transaction could go with it.
+    """
+    _known[connection] = {key: number for number, key in (await market_keys(connection)).items()}
+
+
 async def market_ids(connection: Connection, keys: Iterable[str]) -> dict[str, int]:
     """Numbers of the markets ``keys`` (``venue:symbol``); BadInput for one that is not stored.
 
-    Asked anew each time, once a batch: a remembered number could stem from a transaction that was rolled back.
+    Markets that are not remembered (``remember_markets``) are asked for anew each time.
     """
     wanted = set(keys)
-    if not wanted:
-        return {}
+    known = _known.get(connection, {})
+    if wanted <= known.keys():
+        return {key: known[key] for key in wanted}
     rows = await connection.fetch(
         "select id, venue || ':' || symbol as key from markets where venue || ':' || symbol = any($1)", list(wanted)
     )
     found = {row["key"]: int(row["id"]) for row in rows}
     for key in sorted(wanted - found.keys()):
         split_market(key)
+        meant = await alias_of(connection, key)
         raise BadInput(
             f"Market {key} is not in the database.",
             field="market",
             value=key,
-            fix="Add it to markets in the configuration and start Manta once, or import its candles.",
+            fix=f"It is stored as {meant}: use that name."
+            if meant is not None
+            else "Add it to markets in the configuration and start Manta once, or import its candles.",
         )
     return found
 

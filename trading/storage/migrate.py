@@ -14,7 +14,7 @@ from trading.errors import ConfigError
 from trading.storage.database import Connection, connect
 from trading.storage.settings import DatabaseTarget
 
-__all__ = ["Migration", "applied_migrations", "check_origin", "known_migrations", "migrate"]
+__all__ = ["Migration", "applied_migrations", "check_origin", "known_migrations", "migrate", "read_origin"]
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +82,16 @@ async def migrate(
             value=target.user,
             fix=f'As an administrator: alter database "{target.database}" owner to "{target.user}".',
         ) from error
+    except asyncpg.PostgresError as error:
+        # The server ends the session over this, so no migration can pass over it.
+        if "must be preloaded" not in str(error):
+            raise
+        raise ConfigError(
+            f"TimescaleDB is installed on the server of {target}, but not loaded: {error}.",
+            field="shared_preload_libraries",
+            fix="Set shared_preload_libraries = 'timescaledb' in its postgresql.conf and restart it, "
+            "or remove the extension.",
+        ) from error
     finally:
         await connection.close(timeout=5)
     return tuple(f"{migration.number:04}_{migration.name}" for migration in fresh)
@@ -89,9 +99,7 @@ async def migrate(
 
 async def check_origin(connection: Connection, origin: str) -> None:
     """Raise ConfigError when the database holds data of another origin than ``origin``. An empty database has none."""
-    if await connection.fetchval("select to_regclass('database_info')") is None:
-        return
-    found = await connection.fetchval("select value from database_info where key = 'origin'")
+    found = await read_origin(connection)
     if found is not None and found != origin:
         raise ConfigError(
             f"This database holds {found} data; it cannot take {origin} data.",
@@ -99,6 +107,14 @@ async def check_origin(connection: Connection, origin: str) -> None:
             value=found,
             fix="Choose another MANTA_DATA_DIR (or DB_NAME): simulated and real candles never share a database.",
         )
+
+
+async def read_origin(connection: Connection) -> str | None:
+    """Whose data the database holds, ``venue`` or ``simulator``; None when it is empty."""
+    if await connection.fetchval("select to_regclass('database_info')") is None:
+        return None
+    found: str | None = await connection.fetchval("select value from database_info where key = 'origin'")
+    return found
 
 
 async def applied_migrations(connection: Connection) -> dict[int, tuple[str, str]]:

@@ -13,6 +13,7 @@ from trading.storage.database import Connection, notify
 
 __all__ = [
     "CHANNEL",
+    "Backlog",
     "OutboxMessage",
     "OutboxRow",
     "claim_due",
@@ -21,6 +22,8 @@ __all__ = [
     "mark_retry",
     "mark_sent",
     "next_due_s",
+    "prune_outbox",
+    "read_backlogs",
     "release_claims",
     "requeue_interrupted",
 ]
@@ -49,6 +52,12 @@ class OutboxMessage(NamedTuple):
     maybe_duplicate: bool
     created_ms: int
 
+    @property
+    def event_time_ms(self) -> int:
+        """When it happened that the message tells of; 0 when the body does not say."""
+        found = self.body.get("event_time_ms", 0)
+        return found if isinstance(found, int) else 0
+
 
 async def enqueue(connection: Connection, rows: Iterable[OutboxRow]) -> int:
     """Add messages; returns how many were new. Those whose (channel, dedupe key) is known already are left out."""
@@ -76,12 +85,15 @@ async def enqueue(connection: Connection, rows: Iterable[OutboxRow]) -> int:
 
 
 async def claim_due(connection: Connection, channel: str, *, limit: int = 10) -> list[OutboxMessage]:
-    """Take up to ``limit`` due messages of ``channel``, oldest first. Commit before sending them."""
+    """Take up to ``limit`` due messages of ``channel``, oldest first. Commit before sending them.
+
+    What was never tried is due whatever the clock says: one that is set back must not hold an alert for an hour.
+    """
     rows = await connection.fetch(
         """
         with due as (
             select id from outbox
-            where channel = $1 and state = 'pending' and next_at <= clock_timestamp()
+            where channel = $1 and state = 'pending' and (attempts = 0 or next_at <= clock_timestamp())
             order by id limit $2 for update skip locked
         )
         update outbox o set state = 'sending', attempts = attempts + 1 from due where o.id = due.id
@@ -139,6 +151,40 @@ async def release_claims(connection: Connection, channel: str) -> int:
     """Undo claims of ``channel`` that a broken connection kept from the caller: nothing of them was sent."""
     status = await connection.execute(
         "update outbox set state = 'pending', attempts = attempts - 1 where channel = $1 and state = 'sending'", channel
+    )
+    return int(status.rsplit(" ", 1)[1])
+
+
+class Backlog(NamedTuple):
+    """What waits for a channel: how many messages, since when (epoch ms) the oldest of them, and how many are dead."""
+
+    waiting: int
+    oldest_ms: int | None
+    dead: int
+
+
+async def read_backlogs(connection: Connection) -> dict[str, Backlog]:
+    """By channel, also those that are configured no more; channels for which nothing waits or is dead are left out."""
+    rows = await connection.fetch(
+        """
+        select channel, count(*) filter (where state <> 'dead') as waiting,
+            ms(min(created_at) filter (where state <> 'dead')) as oldest_ms,
+            count(*) filter (where state = 'dead') as dead
+        from outbox where state <> 'sent' group by channel order by channel
+        """
+    )
+    return {row["channel"]: Backlog(row["waiting"], row["oldest_ms"], row["dead"]) for row in rows}
+
+
+async def prune_outbox(connection: Connection, sent_before_ms: int, dead_before_ms: int) -> int:
+    """Delete what was sent, or given up, before these host times; returns how many went. What waits stays."""
+    status = await connection.execute(
+        """
+        delete from outbox
+        where state = 'sent' and finished_at < at_ms($1) or state = 'dead' and finished_at < at_ms($2)
+        """,
+        sent_before_ms,
+        dead_before_ms,
     )
     return int(status.rsplit(" ", 1)[1])
 

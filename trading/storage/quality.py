@@ -14,12 +14,14 @@ import asyncpg
 from trading.candles import Hole, HoleReason
 from trading.events import Heal
 from trading.feed_events import Anomaly
+from trading.hole_keeper import Why
 from trading.spans import Span, add_span, cut_span
 from trading.storage.database import Connection
 from trading.storage.markets import market_id
 
 __all__ = [
     "DataHealth",
+    "explain_hole",
     "holes_between",
     "open_holes",
     "read_health",
@@ -79,6 +81,26 @@ async def resolve_hole(connection: Connection, heal: Heal) -> None:
         await _take_out(connection, number, heal.market, row, known if row["reason"] == _MISSING else filled)
     for hole in heal.absent:
         await _insert_hole(connection, number, hole)
+
+
+async def explain_hole(connection: Connection, why: Why) -> None:
+    """Note with the open holes within ``why`` for what reason nobody has healed them, or that it is not known."""
+    await connection.execute(
+        """
+        update data_quality set detail = case
+            when $4 <> '' then detail || jsonb_build_object(
+                'why', $4::text, 'text', $5::text, 'was', coalesce(detail->>'was', detail->>'text', ''))
+            when detail->>'was' <> '' then detail - 'why' - 'was' || jsonb_build_object('text', detail->>'was')
+            else detail - 'why' - 'was' - 'text' end
+        where market_id = $1 and kind = 'hole' and not resolved and from_time >= at_ms($2) and to_time <= at_ms($3)
+            and ($4 <> '' or detail ? 'why')
+        """,
+        await market_id(connection, why.market),
+        why.from_ms,
+        why.to_ms,
+        why.why,
+        why.text,
+    )
 
 
 async def record_anomaly(connection: Connection, anomaly: Anomaly) -> None:

@@ -1,11 +1,19 @@
-"""What a book's execution needs to go on after a restart, read in one transaction."""
+"""What a book's execution needs of what it stored to go on after a restart."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from trading.accounts.records import Decision, Fill, Order, SleeveKey, Transfer
+from trading.accounts.decisions import LastDecision
+from trading.accounts.records import (
+    Decision,
+    Fill,
+    LotExtremes,
+    Order,
+    SleeveKey,
+    Transfer,
+)
 from trading.candles import Candle
 from trading.events import Signal
 from trading.storage import candles, records
@@ -23,14 +31,15 @@ class Restart(NamedTuple):
     fills: list[Fill]
     transfers: list[Transfer]
     open_orders: list[tuple[Order, Decision]]
-    decided: dict[SleeveKey, int]
+    decided: dict[SleeveKey, LastDecision]
     last_candles: list[Candle]
+    extremes: Sequence[LotExtremes] = ()
 
 
 async def read_restart(connection: Connection, book: str, positions: Mapping[str, int]) -> Restart:
     """``positions`` is the book's committed cursor by market."""
-    intents = await records.read_intents(connection, book)
-    causes = await _decisions_of(connection, book, intents)
+    unfinished = await records.read_unfinished_orders(connection, book)
+    causes = await _decisions_of(connection, book, unfinished)
     last = []
     for market, position_ms in positions.items():
         # A candle healed after execution passed it was never handled: the newest mark says how far it really came.
@@ -43,20 +52,13 @@ async def read_restart(connection: Connection, book: str, positions: Mapping[str
         last += await candles.read_candles(
             connection, market, "1m", to_ms=min(position_ms, marked or position_ms), limit=1, newest=True
         )
-    rows = await connection.fetch(
-        """
-        select d.instance_id, m.venue || ':' || m.symbol, d.interval, ms(max(d.open_time))
-        from decisions d join markets m on m.id = d.market_id
-        where d.book = $1 group by d.instance_id, m.venue, m.symbol, d.interval
-        """,
-        book,
-    )
     return Restart(
         fills=await records.read_fills(connection, book),
         transfers=await records.read_transfers(connection, book),
-        open_orders=[(order, causes[order.decision_id]) for order in intents if order.decision_id is not None],
-        decided={(row[0], row[1], row[2]): row[3] for row in rows},
+        open_orders=[(order, causes[order.decision_id]) for order in unfinished if order.decision_id is not None],
+        decided=await records.read_last_decisions(connection, book),
         last_candles=last,
+        extremes=await records.read_extremes(connection, book),
     )
 
 

@@ -5,16 +5,29 @@ Every insert is repeatable: a row that is there already stays as it is, or is br
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
 
-from trading.accounts.records import Decision, EquityMark, Fill, Order, Position, Transfer
+from trading.accounts.decisions import LastDecision
+from trading.accounts.records import (
+    Decision,
+    EquityMark,
+    Fill,
+    LotExtremes,
+    Order,
+    Position,
+    Record,
+    SleeveKey,
+    Transfer,
+)
 from trading.brain import FeatureValue
 from trading.config.model import Book
 from trading.events import Signal
 from trading.instances import Instance
+from trading.plan import NO_PLAN, Plan
 from trading.storage.database import Connection
-from trading.storage.rows import Field, Table
+from trading.storage.rows import Field, Table, insert_together
 
 __all__ = [
     "StoredFeature",
@@ -27,14 +40,18 @@ __all__ = [
     "live_from",
     "read_decisions",
     "read_equity",
+    "read_extremes",
     "read_features",
     "read_fills",
-    "read_intents",
+    "read_last_decisions",
     "read_orders",
+    "read_plans",
     "read_positions",
     "read_run",
     "read_signals",
     "read_transfers",
+    "read_unfinished_orders",
+    "store_records",
     "upsert_book",
     "upsert_equity",
     "upsert_instances",
@@ -42,7 +59,10 @@ __all__ = [
     "upsert_positions",
 ]
 
+R = TypeVar("R", bound=Record)
+
 _END_OF_TIME = 253_370_764_800_000
+_PLAN = "plan"
 # Sleeves side by side have no order of their own; within one, a trade's entry comes before its exit.
 _FILL_ORDER = "order by t.time, t.instance_id, m.id, t.interval, t.trade_no, t.role, t.fill_id"
 
@@ -55,7 +75,7 @@ class StoredFeature(NamedTuple):
     name: str
     open_time_ms: int
     value: float | None
-    params: dict[str, int | float]
+    params: dict[str, int | float | str]
 
 
 class StoredRun(NamedTuple):
@@ -88,9 +108,24 @@ _features: Table[StoredFeature] = Table(
     update="value = excluded.value, params = excluded.params"
     " where (features.value, features.params) is distinct from (excluded.value, excluded.params)",
 )
+
+
+def _signal_row(signal: Signal) -> Signal:
+    """What a strategy wants beside its target is stored with the numbers it saw, under a name no feature may have."""
+    if signal.plan == NO_PLAN:
+        return signal
+    told: dict[str, Any] = {**signal.features, _PLAN: signal.plan.to_json()}
+    return signal._replace(features=told)
+
+
+def _read_signal(*, features: dict[str, Any], **values: Any) -> Signal:
+    plan = features.pop(_PLAN, None)
+    return Signal(**values, features=features, plan=NO_PLAN if plan is None else Plan.from_json(plan))
+
+
 _signals: Table[Signal] = Table(
     "signals",
-    Signal,
+    _read_signal,
     (
         *_SLEEVE,
         Field("open_time_ms", "time", "open_time"),
@@ -106,9 +141,19 @@ _signals: Table[Signal] = Table(
         Field("received_ns", "bigint"),
     ),
 )
+
+
+def _decision_row(decision: Decision) -> Any:
+    return replace(decision, plan=decision.plan.to_json())  # type: ignore[arg-type]
+
+
+def _read_decision(*, plan: dict[str, Any], **values: Any) -> Decision:
+    return Decision(**values, plan=Plan.from_json(plan))
+
+
 _decisions: Table[Decision] = Table(
     "decisions",
-    Decision,
+    _read_decision,
     (
         Field("decision_id", "text"),
         Field("book", "text"),
@@ -125,6 +170,7 @@ _decisions: Table[Decision] = Table(
         Field("features", "jsonb"),
         Field("candle_revision", "int"),
         Field("received_ns", "bigint"),
+        Field("plan", "jsonb"),
     ),
 )
 _orders: Table[Order] = Table(
@@ -147,10 +193,13 @@ _orders: Table[Order] = Table(
         Field("updated_ms", "time", "updated_time"),
     ),
     key="order_id",
-    # A finished order stays finished: a late repeat of its intent changes nothing.
+    # A finished order has no rank and stays as it is; an earlier stage that is told late changes nothing.
     update="quantity = excluded.quantity, quote_amount = excluded.quote_amount, status = excluded.status,"
     " reason = excluded.reason, updated_time = excluded.updated_time"
-    " where orders.status = 'intent' and excluded.status <> 'intent'",
+    " where order_rank(orders.status) is not null and (order_rank(excluded.status) is null"
+    " or order_rank(excluded.status) > order_rank(orders.status)"
+    " or (excluded.status = 'partial' and excluded.updated_time >= orders.updated_time"
+    " and excluded.quantity is distinct from orders.quantity))",
 )
 _fills: Table[Fill] = Table(
     "fills",
@@ -171,6 +220,24 @@ _fills: Table[Fill] = Table(
         Field("realized_pnl", "numeric"),
         Field("reason", "text"),
         Field("time_ms", "time", "time"),
+        Field("stop_distance", "numeric"),
+        Field("target_distance", "numeric"),
+        Field("lot", "text"),
+        Field("tag", "text"),
+        Field("highest", "numeric"),
+        Field("lowest", "numeric"),
+    ),
+)
+_extremes: Table[LotExtremes] = Table(
+    "lot_extremes",
+    LotExtremes,
+    (
+        Field("book", "text"),
+        *_SLEEVE,
+        Field("trade_no", "int"),
+        Field("time_ms", "time", "time"),
+        Field("highest", "numeric"),
+        Field("lowest", "numeric"),
     ),
 )
 _positions: Table[Position] = Table(
@@ -279,18 +346,17 @@ async def insert_features(connection: Connection, values: Iterable[FeatureValue 
 
 async def insert_signals(connection: Connection, signals: Iterable[Signal]) -> int:
     """Store signals; the first of a candle holds. Returns how many were new."""
-    return await _signals.insert(connection, signals)
+    return await _signals.insert(connection, map(_signal_row, signals))
 
 
 async def insert_decisions(connection: Connection, decisions: Iterable[Decision]) -> int:
     """Store decisions; one decision key has one decision, the first (I6). Returns how many were new."""
-    return await _decisions.insert(connection, decisions)
+    return await _decisions.insert(connection, map(_decision_row, decisions))
 
 
 async def upsert_orders(connection: Connection, orders: Iterable[Order]) -> int:
     """Store orders or what became of them; a finished one stays as it is. Of repeats in one call the last counts."""
-    newest = {order.order_id: order for order in orders}
-    return await _orders.insert(connection, newest.values())
+    return await _orders.insert(connection, _newest_orders(orders))
 
 
 async def insert_fills(connection: Connection, fills: Iterable[Fill]) -> int:
@@ -305,14 +371,45 @@ async def insert_transfers(connection: Connection, transfers: Iterable[Transfer]
 
 async def upsert_positions(connection: Connection, positions: Iterable[Position]) -> int:
     """Store how sleeves stand now; an older standing never replaces a newer one."""
-    newest = {(row.book, row.instance_id, row.market, row.interval): row for row in positions}
-    return await _positions.insert(connection, newest.values())
+    return await _positions.insert(connection, _newest_positions(positions))
 
 
 async def upsert_equity(connection: Connection, marks: Iterable[EquityMark]) -> int:
     """Store equity marks; of repeats the last counts."""
-    newest = {(mark.book, mark.market, mark.time_ms): mark for mark in marks}
-    return await _equity.insert(connection, newest.values())
+    return await _equity.insert(connection, _newest_marks(marks))
+
+
+async def store_records(connection: Connection, told: Iterable[Record], positions: Iterable[Position]) -> None:
+    """Store what a book's execution returned and how its sleeves stand, as the functions above do, in one statement."""
+    rows = list(told)
+
+    def of(kind: type[R]) -> list[R]:
+        return [row for row in rows if isinstance(row, kind)]
+
+    await insert_together(
+        connection,
+        (
+            (_decisions, [_decision_row(row) for row in of(Decision)]),
+            (_orders, _newest_orders(of(Order))),
+            (_fills, of(Fill)),
+            (_transfers, of(Transfer)),
+            (_extremes, of(LotExtremes)),
+            (_equity, _newest_marks(of(EquityMark))),
+            (_positions, _newest_positions(positions)),
+        ),
+    )
+
+
+def _newest_orders(orders: Iterable[Order]) -> Iterable[Order]:
+    return {order.order_id: order for order in orders}.values()
+
+
+def _newest_positions(positions: Iterable[Position]) -> Iterable[Position]:
+    return {(row.book, row.instance_id, row.market, row.interval): row for row in positions}.values()
+
+
+def _newest_marks(marks: Iterable[EquityMark]) -> Iterable[EquityMark]:
+    return {(mark.book, mark.market, mark.time_ms): mark for mark in marks}.values()
 
 
 async def read_decisions(
@@ -339,11 +436,12 @@ async def read_orders(connection: Connection, book: str, *, upto_ms: int = _END_
     )
 
 
-async def read_intents(connection: Connection, book: str) -> list[Order]:
-    """The book's orders whose outcome is still open, by time, decision and leg."""
+async def read_unfinished_orders(connection: Connection, book: str) -> list[Order]:
+    """The book's orders without final outcome, by time, decision and leg."""
     return await _orders.select(
         connection,
-        "where t.book = $1 and t.status = 'intent' order by t.created_time, t.decision_id, t.leg, t.order_id",
+        "where t.book = $1 and t.status not in ('filled', 'rejected', 'canceled')"
+        " order by t.created_time, t.decision_id, t.leg, t.order_id",
         book,
     )
 
@@ -351,6 +449,33 @@ async def read_intents(connection: Connection, book: str) -> list[Order]:
 async def read_fills(connection: Connection, book: str, *, upto_ms: int = _END_OF_TIME) -> list[Fill]:
     """The book's fills up to ``upto_ms``, by time, and within a sleeve in the order in which they happened."""
     return await _fills.select(connection, f"where t.book = $1 and t.time <= at_ms($2) {_FILL_ORDER}", book, upto_ms)
+
+
+async def read_extremes(connection: Connection, book: str, *, upto_ms: int = _END_OF_TIME) -> list[LotExtremes]:
+    """The newest extremes, up to ``upto_ms``, of each of the book's trades."""
+    return await _extremes.select(
+        connection,
+        "where t.book = $1 and t.time = (select max(e.time) from lot_extremes e where e.book = t.book"
+        " and e.instance_id = t.instance_id and e.market_id = t.market_id and e.interval = t.interval"
+        " and e.trade_no = t.trade_no and e.time <= at_ms($2))",
+        book,
+        upto_ms,
+    )
+
+
+async def read_last_decisions(
+    connection: Connection, book: str, *, upto_ms: int = _END_OF_TIME
+) -> dict[SleeveKey, LastDecision]:
+    """The newest decision, on candles closed up to ``upto_ms``, of each of the book's sleeves."""
+    found = await _decisions.select(
+        connection,
+        "where t.decision_id in (select distinct on (d.instance_id, d.market_id, d.interval) d.decision_id"
+        " from decisions d where d.book = $1 and d.close_time <= at_ms($2)"
+        " order by d.instance_id, d.market_id, d.interval, d.open_time desc)",
+        book,
+        upto_ms,
+    )
+    return {(item.instance_id, item.market, item.interval): LastDecision.of(item) for item in found}
 
 
 async def read_transfers(connection: Connection, book: str, *, upto_ms: int = _END_OF_TIME) -> list[Transfer]:
@@ -365,10 +490,16 @@ async def read_positions(connection: Connection, book: str) -> list[Position]:
     return await _positions.select(connection, "where t.book = $1 order by t.instance_id, m.id, t.interval", book)
 
 
-async def read_equity(connection: Connection, book: str, *, upto_ms: int = _END_OF_TIME) -> list[EquityMark]:
-    """The book's equity marks up to ``upto_ms``, by time and market."""
+async def read_equity(
+    connection: Connection, book: str, *, after_ms: int = 0, upto_ms: int = _END_OF_TIME
+) -> list[EquityMark]:
+    """The book's equity marks in (``after_ms``, ``upto_ms``], by time and market."""
     return await _equity.select(
-        connection, "where t.book = $1 and t.time <= at_ms($2) order by t.time, m.id", book, upto_ms
+        connection,
+        "where t.book = $1 and t.time > at_ms($2) and t.time <= at_ms($3) order by t.time, m.id",
+        book,
+        after_ms,
+        upto_ms,
     )
 
 
@@ -387,12 +518,35 @@ async def read_signals(
     )
 
 
-async def read_features(connection: Connection, *, upto_ms: int = _END_OF_TIME) -> list[StoredFeature]:
-    """Feature values of candles that closed up to ``upto_ms``, by open, market, interval and name."""
+async def read_plans(
+    connection: Connection, keys: Iterable[SleeveKey], upto_ms: Mapping[str, int]
+) -> dict[SleeveKey, Plan]:
+    """The plan of the newest signal of each of ``keys`` that closed by its market's ``upto_ms``, where there is one."""
+    found = {}
+    for instance_id, market, interval in keys:
+        newest = await _signals.select(
+            connection,
+            "where t.instance_id = $1 and m.venue || ':' || m.symbol = $2 and t.interval = $3"
+            " and t.close_time <= at_ms($4) order by t.open_time desc limit 1",
+            instance_id,
+            market,
+            interval,
+            upto_ms.get(market, 0),
+        )
+        if newest:
+            found[instance_id, market, interval] = newest[0].plan
+    return found
+
+
+async def read_features(
+    connection: Connection, *, after_ms: int = 0, upto_ms: int = _END_OF_TIME
+) -> list[StoredFeature]:
+    """Feature values of candles that closed in (``after_ms``, ``upto_ms``], by open, market, interval and name."""
     return await _features.select(
         connection,
-        "join candles c using (market_id, interval, open_time) where c.close_time <= at_ms($1)"
-        " order by t.open_time, m.id, t.interval, t.name",
+        "join candles c using (market_id, interval, open_time)"
+        " where c.close_time > at_ms($1) and c.close_time <= at_ms($2) order by t.open_time, m.id, t.interval, t.name",
+        after_ms,
         upto_ms,
     )
 

@@ -6,7 +6,8 @@ market's number, timestamptz and numeric.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -14,10 +15,11 @@ from trading.candles import UNIT
 from trading.storage.database import Connection
 from trading.storage.markets import market_ids
 
-__all__ = ["Field", "Table"]
+__all__ = ["Field", "Table", "insert_together"]
 
 T = TypeVar("T")
 
+_ARGUMENT = re.compile(r"\$(\d+)")
 _UNIT_SEPARATOR = chr(31)
 _KEEP = "do nothing"
 # How a value of each kind is sent (array element type), stored (from n.<column>) and read (to the attribute's value).
@@ -76,12 +78,21 @@ class Table(Generic[T]):
         status = await connection.execute(self._insert, *(self._column(field, rows, numbers) for field in self._fields))
         return int(status.rsplit(" ", 1)[1])
 
+    def markets(self, rows: Iterable[T]) -> set[str]:
+        """Keys of the markets that ``rows`` belong to."""
+        return set() if self._market is None else {getattr(row, self._market) for row in rows}
+
+    def part(self, rows: list[T], numbers: Mapping[str, int], place: int) -> tuple[str, list[Any]]:
+        """The insert of ``rows`` as a part of a larger statement, with ``place`` arguments before its own."""
+        sql = _ARGUMENT.sub(lambda found: f"${int(found[1]) + place}", self._insert)
+        return sql, [self._column(field, rows, numbers) for field in self._fields]
+
     async def select(self, connection: Connection, tail: str, *arguments: object) -> list[T]:
         """Read records; ``tail`` is the SQL from ``where`` on, in which the table is ``t`` and its market ``m``."""
         rows = await connection.fetch(f"{self._select} {tail}", *arguments)
         return [self._make(**self._values(tuple(row))) for row in rows]
 
-    def _column(self, field: Field, rows: list[T], numbers: dict[str, int]) -> list[Any]:
+    def _column(self, field: Field, rows: list[T], numbers: Mapping[str, int]) -> list[Any]:
         values = [getattr(row, field.attribute) for row in rows]
         if field.kind == "market":
             return [numbers[value] for value in values]
@@ -102,3 +113,24 @@ class Table(Generic[T]):
                 value = tuple(value)
             values[field.attribute] = value
         return values
+
+
+async def insert_together(connection: Connection, parts: Iterable[tuple[Table[Any], Iterable[Any]]]) -> None:
+    """Insert rows of several tables in one statement, for each costs a journey; as ``Table.insert`` one by one would.
+
+    A row may refer to one of another part: Postgres checks that when the statement ends.
+    """
+    filled = [(table, list(rows)) for table, rows in parts]
+    filled = [(table, rows) for table, rows in filled if rows]
+    if not filled:
+        return
+    numbers = await market_ids(connection, set().union(*(table.markets(rows) for table, rows in filled)))
+    inserts: list[str] = []
+    arguments: list[Any] = []
+    for table, rows in filled:
+        sql, own = table.part(rows, numbers, len(arguments))
+        inserts.append(sql)
+        arguments += own
+    *before, last = inserts
+    named = ", ".join(f"part{number} as ({sql})" for number, sql in enumerate(before))
+    await connection.execute(f"with {named} {last}" if named else last, *arguments)

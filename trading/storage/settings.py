@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from trading.config.secrets import environment_secret, write_secret
-from trading.errors import ConfigError
+from trading.errors import BadInput, ConfigError
 
 __all__ = [
     "DATABASE_NAME",
     "DATABASE_PORT",
     "DATABASE_USER",
     "DatabaseTarget",
+    "dsn_target",
     "server_from_environment",
     "write_secret",
 ]
@@ -78,3 +80,35 @@ def server_from_environment(environment: Mapping[str, str], secrets_dir: Path) -
         user=environment.get("DB_USER", "").strip() or DATABASE_USER,
         password_file=str(write_secret(secrets_dir / "db_password", password)) if password else None,
     )
+
+
+def dsn_target(dsn: str, secrets_dir: Path, password: str = "") -> DatabaseTarget:
+    """The database of ``postgresql://USER@HOST:PORT/NAME``; for a socket, ``?host=/FOLDER``.
+
+    ``password`` serves a DSN that has none behind USER. Raises BadInput, which never repeats what may hold one.
+    """
+    try:
+        parts = urlsplit(dsn)
+        port = parts.port or DATABASE_PORT
+    except ValueError as error:
+        raise _no_dsn(f"cannot be read: {error}") from error
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise _no_dsn("does not begin with postgresql://")
+    asked = parse_qs(parts.query)
+    if unknown := sorted(set(asked) - {"host"}):
+        raise _no_dsn(f"asks for {', '.join(unknown)}, which is not known")
+    host = asked["host"][0] if "host" in asked else unquote(parts.hostname or "")
+    if not host:
+        raise _no_dsn("names no host")
+    secret = unquote(parts.password) if parts.password else password
+    return DatabaseTarget(
+        host=host,
+        port=port,
+        database=unquote(parts.path.lstrip("/")) or DATABASE_NAME,
+        user=unquote(parts.username) if parts.username else DATABASE_USER,
+        password_file=str(write_secret(secrets_dir / "dsn_password", secret)) if secret else None,
+    )
+
+
+def _no_dsn(why: str) -> BadInput:
+    return BadInput(f"The DSN {why}.", field="dsn", fix="Write it like postgresql://btc_bot@nas:5432/btc_data.")

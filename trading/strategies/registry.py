@@ -3,58 +3,114 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
-import sys
 from collections.abc import Mapping
 from decimal import Decimal
-from functools import cache
 from types import ModuleType
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
-from trading.errors import BadInput
-from trading.parameters import nearest, read_params
-from trading.strategies import price_vs_ma
-from trading.strategies.contract import Strategy, StrategyModule
+from trading.config.rules import Entries, Exits
+from trading.errors import BadInput, MantaError
+from trading.parameters import nearest
+from trading.strategies import (
+    accumulate,
+    bollinger,
+    dip,
+    ema_cross,
+    macd,
+    price_gap,
+    price_vs_ma,
+    rsi_reversion,
+    scalper,
+    sma_cross,
+    weighted,
+)
+from trading.strategies.building import build, source_of
+from trading.strategies.contract import Strategy
+from trading.strategies.folder import failed_line, fresh_module, module_from
 
-__all__ = ["STRATEGIES", "instance_id", "load_strategy"]
+__all__ = ["STRATEGIES", "find_module", "fresh_strategy", "instance_id", "load_strategy"]
 
 
 class _Entry(NamedTuple):
     module: ModuleType
-    defaults: Mapping[str, object]
+    defaults: Mapping[str, object] = {}
 
 
 STRATEGIES: Mapping[str, _Entry] = {
     "ma44": _Entry(price_vs_ma, {"period": 44}),
     "ma125": _Entry(price_vs_ma, {"period": 125}),
+    "sma_cross": _Entry(sma_cross),
+    "ema_cross": _Entry(ema_cross),
+    "rsi_reversion": _Entry(rsi_reversion),
+    "macd": _Entry(macd),
+    "bollinger": _Entry(bollinger),
+    "scalper": _Entry(scalper),
+    "price_gap": _Entry(price_gap),
+    "accumulate": _Entry(accumulate),
+    "dip": _Entry(dip),
+    "weighted": _Entry(weighted),
 }
 
 
-def load_strategy(name: str, params: Mapping[str, object] | None = None) -> Strategy:
-    """The strategy ``name`` with ``params`` over its defaults; BadInput names what is wrong and the fix."""
-    entry = STRATEGIES.get(name)
-    if entry is None:
+def find_module(name: str, source: str = "") -> ModuleType:
+    """The module of the strategy ``name``, or of the text ``source``; BadInput as ``load_strategy``."""
+    if source:
+        return module_from(name, source)
+    if name not in STRATEGIES:
         raise BadInput(f"There is no strategy {name!r}.", field="strategy", value=name, fix=nearest(name, STRATEGIES))
-    module = cast("StrategyModule", entry.module)
-    chosen = read_params(f"Strategy {name}", module.Params, module.RANGES, params or {}, entry.defaults)
-    features = dict(module.features(chosen))
-    if module.Row._fields != ("close", *features):
-        raise TypeError(f"{module.__name__}.Row must have the fields close, {', '.join(features)}")
-    return Strategy(
-        name=name,
-        params=chosen,
-        row=module.Row,
-        features=features,
-        warmup=max(module.warmup(chosen), *(feature.need for feature in features.values()), 1),
-        rule=module.rule,
-        confidence=getattr(module, "confidence", None),
-        source=_source(module.__name__)
-        + "".join(_source(_home(feature.definition.step)) for feature in features.values()),
+    return STRATEGIES[name].module
+
+
+def fresh_strategy(name: str, params: Mapping[str, object] | None = None, source: str = "") -> Strategy:
+    """Like ``load_strategy``, but of a text that is run anew: nothing is left in its globals."""
+    return (
+        _from_module(name, params or {}, source, fresh_module(name, source)) if source else load_strategy(name, params)
     )
 
 
-def instance_id(name: str, strategy: Strategy, *, profile: str, leverage: Decimal, size: Decimal) -> str:
+def load_strategy(
+    name: str, params: Mapping[str, object] | None = None, source: str = "", known: tuple[str, ...] = ()
+) -> Strategy:
+    """The strategy ``name`` with ``params`` over its defaults; BadInput names what is wrong and the fix.
+
+    ``source`` is the text of one that is not built in. ``known`` are names of such, for the message about an unknown
+    one.
+    """
+    if source:
+        return _from_module(name, params or {}, source, module_from(name, source))
+    entry = STRATEGIES.get(name)
+    if entry is None:
+        names = (*STRATEGIES, *known)
+        raise BadInput(f"There is no strategy {name!r}.", field="strategy", value=name, fix=nearest(name, names))
+    return build(name, entry.module, params or {}, entry.defaults, source_of(entry.module.__name__))
+
+
+def _from_module(name: str, params: Mapping[str, object], source: str, module: ModuleType) -> Strategy:
+    try:
+        return build(name, module, params, {}, source)
+    except MantaError:
+        raise
+    except Exception as error:
+        line = failed_line(error, str(module.__file__))
+        raise BadInput(
+            f"{name}.py{f', line {line}' if line else ''}: {type(error).__name__}: {error}.",
+            field="strategy",
+            value=name,
+            fix="Mend that line.",
+        ) from error
+
+
+def instance_id(
+    name: str,
+    strategy: Strategy,
+    *,
+    profile: str,
+    leverage: Decimal,
+    size: Decimal,
+    exits: Exits | None = None,
+    entries: Entries | None = None,
+) -> str:
     """``name`` and eight hex digits that change with the strategy's code or with anything that changes its orders."""
     facts = {
         "strategy": strategy.name,
@@ -64,6 +120,9 @@ def instance_id(name: str, strategy: Strategy, *, profile: str, leverage: Decima
         "leverage": _plain(leverage),
         "size": _plain(size),
     }
+    for rules in (exits, entries):
+        # Left out where nothing is set, so that an instance keeps its name when a new rule is invented.
+        facts |= {} if rules is None else rules.model_dump(mode="json", exclude_defaults=True)
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -71,12 +130,3 @@ def instance_id(name: str, strategy: Strategy, *, profile: str, leverage: Decima
 def _plain(number: Decimal) -> str:
     # 1, 1.0 and 1E+0 are the same leverage.
     return format(number.normalize(), "f")
-
-
-def _home(function: Any) -> str:
-    return str(function.__module__)
-
-
-@cache
-def _source(module_name: str) -> str:
-    return inspect.getsource(sys.modules[module_name]).replace("\r\n", "\n")

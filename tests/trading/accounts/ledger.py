@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 from tests.trading.series import MARKET, at
 from trading.accounts.books import SleeveSpec
+from trading.accounts.decisions import LastDecision
 from trading.accounts.execution import ExecutionState
-from trading.accounts.records import Decision, EquityMark, Fill, Order, Record, SleeveKey, Transfer
+from trading.accounts.paper_run import PaperRun
+from trading.accounts.records import Decision, EquityMark, Fill, LotExtremes, Order, Position, Record, Transfer
 from trading.candles import UNIT, Candle, to_units
 from trading.config.model import Book, Costs
 from trading.events import Signal
@@ -21,7 +23,7 @@ D = Decimal
 R = TypeVar("R", bound=Record)
 OTHER = "binance:ETHUSDT"
 NOON = at("2025-06-02 12:00")
-FREE = Costs(taker_fee=D(0), slippage=D(0), funding_per_8h=D(0), maintenance_margin=D("0.005"))
+FREE = Costs(taker_fee=D(0), maker_fee=D(0), slippage=D(0), funding_per_8h=D(0), maintenance_margin=D("0.005"))
 PAID = Costs(taker_fee=D("0.001"), slippage=D("0.0002"), funding_per_8h=D("0.0001"), maintenance_margin=D("0.005"))
 
 
@@ -36,12 +38,32 @@ def spec(name: str = "a", **changes: Any) -> SleeveSpec:
     return replace(base, **changes)
 
 
+class Trading(PaperRun):
+    """A book that trades on paper, asked in one place for what tests want to see."""
+
+    def start(self) -> list[Transfer]:
+        return self.state.start()
+
+    def positions(self, key: str) -> list[Position]:
+        return self.state.positions(key)
+
+    def validate(self) -> None:
+        self.state.validate()
+
+
 def state(
-    *specs: SleeveSpec, costs: Costs = FREE, lot: str = "0.001", least: str = "5", late_after_s: float = 120
-) -> ExecutionState:
-    book = Book(capital=sum((item.deposit for item in specs), D(0)), costs=costs, late_after_s=late_after_s)
+    *specs: SleeveSpec,
+    costs: Costs = FREE,
+    lot: str = "0.001",
+    least: str = "5",
+    capital: Decimal | None = None,
+    **settings: Any,
+) -> Trading:
+    """``capital`` is by default what the sleeves begin with; ``settings`` are the book's."""
+    total = sum((item.deposit for item in specs), D(0)) if capital is None else capital
+    book = Book(capital=total, costs=costs, **settings)
     markets = [market(key, lot=lot, least=least) for key in (MARKET, OTHER)]
-    return ExecutionState("paper", book, specs, markets)
+    return Trading(ExecutionState("paper", book, specs, markets), costs)
 
 
 def minute(
@@ -87,7 +109,7 @@ class Ledger:
         self.records += kept
         return kept
 
-    def run(self, execution: ExecutionState, items: Iterable[Candle | Signal]) -> list[Record]:
+    def run(self, execution: Trading, items: Iterable[Candle | Signal]) -> list[Record]:
         out: list[Record] = []
         for item in items:
             out += self.take(execution.handle(item))
@@ -115,21 +137,20 @@ class Ledger:
         """Each in its newest state."""
         return {record.order_id: stored(record) for record in self.records if isinstance(record, Order)}
 
-    def restore(self, execution: ExecutionState) -> ExecutionState:
-        """Bring a new state to where the one that wrote this ledger stands."""
+    def restore(self, execution: Trading) -> Trading:
+        """Bring a new state to where the one that wrote this ledger stands; its orders are placed at a new venue."""
         causes = {decision.decision_id: decision for decision in self.decisions()}
-        decided: dict[SleeveKey, int] = {}
-        for item in self.decisions():
-            key = (item.instance_id, item.market, item.interval)
-            decided[key] = max(item.open_ms, decided.get(key, -1))
-        waiting = [order for order in self.orders().values() if order.status == "intent"]
-        execution.restore(
+        decided = {(item.instance_id, item.market, item.interval): LastDecision.of(item) for item in self.decisions()}
+        waiting = [order for order in self.orders().values() if order.status in {"intent", "open"}]
+        execution.state.restore(
             fills=self.fills(),
             transfers=self.transfers(),
             open_orders=[(order, stored(causes[str(order.decision_id)])) for order in waiting],
             decided=decided,
             last_candles=list(self.last.values()),
+            extremes=[stored(record) for record in self.records if isinstance(record, LotExtremes)],
         )
+        self.take(execution.resume())
         execution.validate()
         return execution
 

@@ -14,7 +14,7 @@ from tests.trading.accounts.ledger import FREE, PAID, D
 from tests.trading.series import at
 from trading.accounts.books import MONEY, SleeveBook, divide_capital
 from trading.accounts.fills import close_at, funding_boundaries, liquidation_price, open_at
-from trading.config.model import Costs
+from trading.config.costs import Costs
 from trading.instances import Instance
 from trading.intervals import MINUTE_MS
 
@@ -68,8 +68,8 @@ def test_the_lot_floor_never_overspends_and_never_leaves_a_whole_lot(
 ) -> None:
     costs = Costs(taker_fee=fee, slippage=slippage)
     with localcontext(MONEY):
-        got = open_at(side, price, amount, lot, costs)
-        back = close_at(side, price, got.quantity, costs)
+        got = open_at(side, price, amount, lot, costs.of("binance"))
+        back = close_at(side, price, got.quantity, costs.of("binance"))
     sign = 1 if side == "BUY" else -1
     assert Fraction(got.price) == Fraction(price) * (1 + sign * Fraction(slippage))
     each = Fraction(got.price) * (1 + Fraction(fee))
@@ -83,7 +83,7 @@ def test_the_lot_floor_never_overspends_and_never_leaves_a_whole_lot(
 
 def test_nothing_is_bought_with_nothing_or_with_debt() -> None:
     for amount in (D(0), D("-200")):
-        assert open_at("BUY", D(100), amount, D("0.001"), PAID).quantity == 0
+        assert open_at("BUY", D(100), amount, D("0.001"), PAID.of("binance")).quantity == 0
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_nothing_is_bought_with_nothing_or_with_debt() -> None:
 )
 def test_the_liquidation_price_is_where_equity_is_the_maintenance_margin(cash: str, position: str, price: str) -> None:
     with localcontext(MONEY):
-        found = liquidation_price(SleeveBook(D(cash), D(position)), FREE)
+        found = liquidation_price(SleeveBook(D(cash), D(position)), FREE.of("binance"))
     assert found == (None if price is None else D(price))
 
 

@@ -7,13 +7,12 @@ from decimal import Decimal
 
 import pytest
 
-from tests.trading.accounts.ledger import FREE, NOON, PAID, D, Ledger, minute, signal, spec, state
+from tests.trading.accounts.ledger import FREE, NOON, PAID, D, Ledger, Trading, minute, signal, spec, state
 from tests.trading.series import MARKET, at
-from trading.accounts.execution import ExecutionState
 from trading.accounts.records import Decision, EquityMark, Fill, Order, Record, SleeveKey, Transfer
 from trading.accounts.trades import trades_from_fills
 from trading.candles import Candle
-from trading.config.model import Costs
+from trading.config.costs import Costs
 from trading.errors import ConfigError
 from trading.events import Signal
 from trading.intervals import DAY_MS, MINUTE_MS
@@ -21,7 +20,7 @@ from trading.intervals import DAY_MS, MINUTE_MS
 A: SleeveKey = ("a", MARKET, "1m")
 
 
-def begin(execution: ExecutionState) -> Ledger:
+def begin(execution: Trading) -> Ledger:
     ledger = Ledger()
     ledger.take(execution.start())
     return ledger
@@ -31,15 +30,15 @@ def only(records: list[Record], kind: type) -> list:
     return [record for record in records if isinstance(record, kind)]
 
 
-def cash(execution: ExecutionState, market: str = MARKET) -> Decimal:
+def cash(execution: Trading, market: str = MARKET) -> Decimal:
     return execution.positions(market)[0].cash
 
 
-def held(execution: ExecutionState) -> Decimal:
+def held(execution: Trading) -> Decimal:
     return execution.positions(MARKET)[0].quantity
 
 
-def enter(execution: ExecutionState, target: str, price: str, *, start: int = NOON) -> Ledger:
+def enter(execution: Trading, target: str, price: str, *, start: int = NOON) -> Ledger:
     """Decide at the close of minute 0 and fill at the open of minute 1, both at ``price``."""
     ledger = begin(execution)
     first = minute(0, price, start=start)
@@ -54,8 +53,9 @@ def test_a_long_pays_slippage_and_both_fees_from_its_cash() -> None:
     first, second = minute(0, 100), minute(1, 100, 110)
     assert [type(r) for r in ledger.run(execution, [first])] == [EquityMark]
     decided = ledger.run(execution, [signal(first, "LONG")])
-    assert [type(record) for record in decided] == [Decision, Order]
-    assert (decided[1].quote_amount, decided[1].quantity, decided[1].status) == (D(1000), None, "intent")
+    assert [type(record) for record in decided] == [Decision, Order, Order]
+    assert (decided[1].quote_amount, decided[1].quantity) == (D(1000), None)
+    assert [order.status for order in only(decided, Order)] == ["intent", "open"]
 
     # 1000 / (100.02 * 1.001) = 9.98801…; 9.98801 * 100.02 = 999.0007602, a thousandth of it is the fee.
     entry = only(ledger.run(execution, [second]), Fill)[0]
@@ -194,7 +194,7 @@ def test_a_jump_through_the_liquidation_price_fills_at_the_open_and_leaves_a_deb
     assert only(ledger.run(execution, [candle]), Fill)[0].price == D(jump)
     assert cash(execution) == D(left)
     out = ledger.run(execution, [signal(candle, "LONG"), minute(3, 100)])
-    assert [order.status for order in only(out, Order)] == ["intent", "rejected"]
+    assert [order.status for order in only(out, Order)] == ["intent", "open", "rejected"]
     assert only(out, Order)[-1].reason
     assert (held(execution), ledger.marks()[-1].equity) == (0, D(left))
 
@@ -280,7 +280,8 @@ def test_a_flip_whose_opening_is_refused_stays_flat() -> None:
     second = minute(2, 1)
     out = ledger.run(execution, [second, signal(second, "SHORT"), minute(3, "0.4")])
     assert [(order.action, order.status) for order in only(out, Order)] == [
-        ("CLOSE_LONG", "intent"), ("CLOSE_LONG", "filled"), ("OPEN_SHORT", "intent"), ("OPEN_SHORT", "rejected"),
+        ("CLOSE_LONG", "intent"), ("CLOSE_LONG", "open"), ("CLOSE_LONG", "filled"),
+        ("OPEN_SHORT", "intent"), ("OPEN_SHORT", "rejected"),
     ]  # fmt: skip
     assert (held(execution), cash(execution)) == (0, D(4))
 
@@ -305,8 +306,22 @@ def test_a_late_decision_is_stored_and_not_acted_on() -> None:
     second = minute(1, 100)
     assert [type(record) for record in execution.handle(second)] == [EquityMark]
     out = execution.handle(signal(second, "LONG"), second.close_time_ms + 120_000)
-    assert [type(record) for record in out] == [Decision, Order]
+    assert [type(record) for record in out] == [Decision, Order, Order]
     assert out[0].outcome == "acted"
+
+
+def test_no_target_is_acted_on_while_its_market_is_stale() -> None:
+    execution = state(spec())
+    begin(execution)
+    first, second = minute(0, 100), minute(1, 100)
+    execution.handle(first)
+    execution.state.note_stale(first.market, "its feed is down: silent for 15 s")
+    (decision,) = execution.handle(signal(first, "LONG"), first.close_time_ms)
+    assert (decision.outcome, decision.actions) == ("stale", ("OPEN_LONG",))
+    assert decision.reason == "the market is stale: its feed is down: silent for 15 s"
+    execution.state.note_stale(first.market, "")
+    execution.handle(second)
+    assert execution.handle(signal(second, "LONG"), second.close_time_ms)[0].outcome == "acted"
 
 
 def test_holding_warming_and_holes_are_what_they_are_however_late() -> None:
@@ -341,7 +356,7 @@ def test_ids_are_functions_of_the_decision_and_its_leg() -> None:
     first = minute(0, 100)
     begin(execution)
     execution.handle(first)
-    decision, order = execution.handle(signal(first, "LONG"))
+    decision, order, _ = execution.handle(signal(first, "LONG"))
     key = f"paper|a|{MARKET}|1m|{first.open_time_ms}"
     assert decision.decision_id == hashlib.sha256(key.encode()).hexdigest()[:32]
     assert order.order_id == hashlib.sha256(f"{key}|0".encode()).hexdigest()[:32]

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from trading.accounts.books import MONEY, SleeveBook
 from trading.accounts.fills import FUNDING_MS, close_at, funding_boundaries, liquidation_price, open_at
-from trading.config.model import Costs
+from trading.config.costs import Costs
 from trading.intervals import MINUTE_MS
 
-COSTS = Costs()
+COSTS = Costs().of("binance")
 MARGIN = Fraction(COSTS.maintenance_margin)
 prices = st.integers(1, 10**13).map(lambda units: Decimal(units).scaleb(-8))
 lots = st.sampled_from(["1", "0.1", "0.001", "0.00001", "1e-8"]).map(Decimal)
@@ -56,7 +56,7 @@ def test_at_the_liquidation_price_equity_is_at_the_margin_and_a_step_before_it_i
     position: Decimal, cash: Decimal
 ) -> None:
     with localcontext(MONEY):
-        limit = liquidation_price(SleeveBook(cash=cash, position=position, entry_price=Decimal(1)), COSTS)
+        limit = liquidation_price(SleeveBook(cash=cash, position=position, cost=position), COSTS)
 
     def spare(price: Fraction) -> Fraction:
         return Fraction(cash) + Fraction(position) * price - MARGIN * abs(Fraction(position)) * price

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trading.accounts.score import EquityCurve, score
+from trading.accounts.score import Drawdown, EquityCurve, score
 from trading.accounts.trades import Trade
 from trading.intervals import DAY_MS, HOUR_MS, MINUTE_MS
 
@@ -70,6 +70,19 @@ def test_drawdown_is_measured_at_every_mark_and_from_the_capital_on() -> None:
     assert found.max_drawdown == 0.2
     assert score([], curve((DAY + MINUTE_MS, 750))).max_drawdown == 0.25
     assert score([], curve((DAY + MINUTE_MS, 1001))).max_drawdown == 0.0
+
+
+def test_the_deepest_fall_is_told_with_its_times_and_the_longest_with_its_duration() -> None:
+    assert curve().deepest is None
+    # Falls of 10 % for 3 days, 20 % for 2 days, 20 % again, and 5 % at the end.
+    found = days(1000, 900, 950, 1000, 2000, 1600, 2000, 1600, 2100, 1995)
+    at_day = [DAY + n * DAY_MS for n in range(11)]
+    assert found.deepest == Drawdown(0.2, at_day[5], at_day[6], at_day[7])
+    assert found.longest_ms == 3 * DAY_MS
+    under = days(1000, 900, 990, 999)
+    assert under.deepest == Drawdown(0.1, at_day[1], at_day[2], None)
+    assert under.longest_ms == 3 * DAY_MS
+    assert days(900).deepest == Drawdown(0.1, DAY, at_day[1], None)
 
 
 def test_a_mark_at_midnight_ends_its_day_and_empty_days_keep_their_value() -> None:

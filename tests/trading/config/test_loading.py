@@ -64,7 +64,7 @@ def test_a_yaml_file_decides_what_runs(tmp_path: Path):
         ),
         ("strategies: [{strategy: ma44}]", "strategies.0.name", ["is missing"]),
         ("strategies: [{name: x, strategy: ma44, leverage: 2}]", "strategies.x", ["profile spot", "set leverage 1"]),
-        ("markets: [kraken:XBT]", "markets", ["kraken", "use one of binance"]),
+        ("markets: [kraken:XBT]", "markets", ["kraken", "imported candles", "use one of binance"]),
         ("markets: [BTCUSDT]", "markets", ["binance:BTCUSDT"]),
         ("books: {Paper: {}}", "books.Paper", ["'Paper'", "small letters"]),
         ("books: {paper: {mode: live}}", "books.paper.mode", ["'live'", "Allowed: paper"]),
@@ -72,6 +72,8 @@ def test_a_yaml_file_decides_what_runs(tmp_path: Path):
         ("notify: {channels: {a: {kind: log, events: [fils]}}}", "notify.channels.a.events.0", ["'fils'", "fill"]),
         ("serve: {port: yes}", "serve", ["port is a truth value"]),
         ("history: {min_days: 9, max_days: 3}", "history", ["lower it or raise max_days"]),
+        ("history: {second: [binance:BTCUSDT]}", "history.second", ["pionex:BTC_USDT=binance:BTCUSDT"]),
+        ("history: {second: ['a:B=binance:BTCUSDT']}", "history.second", ["write it like"]),
     ],
 )
 def test_each_mistake_names_key_value_and_fix(text: str, key: str, parts: list[str]):
@@ -202,4 +204,6 @@ def test_check_says_what_is_valid_and_show_hides_secrets(tmp_path: Path):
     }
     shown = show_command(path, environ)
     assert "a-made-up-token" not in json.dumps(shown)
-    assert shown["secrets"] == {"DB_PASSWORD": None, "DISCORD_WEBHOOK_URL": None, "MANTA_API_TOKEN": "*" * 10}
+    assert shown["secrets"] == {
+        "BASE_RPC_URL": None, "DB_PASSWORD": None, "DISCORD_WEBHOOK_URL": None, "MANTA_API_TOKEN": "*" * 10,
+    }  # fmt: skip

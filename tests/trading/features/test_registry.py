@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trading.errors import BadInput
-from trading.features.registry import load_feature
+from trading.features.registry import FEATURES, load_feature
 from trading.features.sma import sma
 
 
@@ -26,7 +26,7 @@ def test_a_whole_number_may_be_written_as_a_decimal() -> None:
     ("kind", "params", "field", "value", "fix"),
     [
         ("smaa", {"period": 44}, "kind", "smaa", "Did you mean 'sma'?"),
-        ("xyz", {"period": 44}, "kind", "xyz", "Use one of: sma."),
+        ("xyz", {"period": 44}, "kind", "xyz", f"Use one of: {', '.join(FEATURES)}."),
         ("sma", {"period": 0}, "period", 0, "Use a whole number from 1 to 10000."),
         ("sma", {"period": 10_001}, "period", 10_001, "Use a whole number from 1 to 10000."),
         ("sma", {"period": 4.5}, "period", 4.5, "Use a whole number from 1 to 10000."),

@@ -1,5 +1,6 @@
 """What a message says, and that Discord can take it whatever is in it."""
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -7,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trading.notify.conftest import START_MS, envelope
-from trading.notify.messages import discord_body, line, money, percent, utc
+from trading.notify.messages import discord_body, is_trouble, line, money, percent, utc
+from trading.notify.routing import alert_event
 
 DECISION = envelope(
     "decision",
@@ -99,15 +101,18 @@ def test_an_opening_fill_has_no_result() -> None:
     assert "result" not in line({**FILL, "payload": {**FILL["payload"], "role": "entry", "realized_pnl": "0"}})
 
 
-def test_start_stop_and_feed_transitions() -> None:
+def test_start_stop_and_freshness() -> None:
     started = envelope("start", markets=["binance:BTCUSDT"], strategies=["ma44", "ma125"], origin="simulator")
     assert line(started) == (
         "Manta started · markets binance:BTCUSDT, strategies ma44, ma125, data simulator · 2025-11-02 14:35:00 UTC"
     )
     assert line(envelope("stop")).startswith("Manta stopped · 2025")
-    down = envelope("feed_down", "no message for 15 s", market="binance:BTCUSDT")
-    assert line(down).startswith("Feed down: binance:BTCUSDT · reason no message for 15 s · ")
-    assert line(envelope("feed_up", market="binance:BTCUSDT")).startswith("Feed up again: binance:BTCUSDT · ")
+    down = envelope("stale", "no closed minute for 3 min", market="binance:BTCUSDT")
+    assert line(down).startswith(
+        "Stale: binance:BTCUSDT · reason no closed minute for 3 min,"
+        " meaning its targets are not acted on until it is fresh again · "
+    )
+    assert line(envelope("fresh", market="binance:BTCUSDT")).startswith("Fresh again: binance:BTCUSDT · ")
 
 
 def test_a_possible_repeat_says_so_in_every_channel() -> None:
@@ -130,7 +135,7 @@ def test_discord_gets_an_embed_with_the_same_words() -> None:
 def test_nothing_in_a_message_pings_anybody(ping: str) -> None:
     shown = str(embed_of(envelope("stop", f"hello {ping}")))
     assert ping not in shown
-    assert ping not in str(embed_of({**envelope("feed_down"), "stream": ping}))
+    assert ping not in str(embed_of({**envelope("stale"), "stream": ping}))
 
 
 def test_markup_is_shown_as_it_was_written() -> None:
@@ -155,3 +160,22 @@ def test_discord_s_limits_hold_whatever_is_told(text: str, features: dict[str, f
 def test_a_body_that_lacks_everything_is_still_a_message(body: dict[str, Any]) -> None:
     assert line(body)
     assert embed_of(body)["title"]
+
+
+def test_an_alert_says_what_is_wrong_and_its_end_looks_like_good_news() -> None:
+    began, ended = (
+        asdict(
+            alert_event("hole:7", "Data are missing", "10 minutes of BTCUSDT.", START_MS, "binance:BTCUSDT", over=over)
+        )
+        for over in (False, True)
+    )
+    assert line(began) == "Data are missing · message 10 minutes of BTCUSDT. · 2025-11-02 14:35:00 UTC"
+    assert (is_trouble(began), is_trouble(ended)) == (True, False)
+    assert embed_of(began)["color"] == embed_of(envelope("stale"))["color"]
+    assert embed_of(ended)["color"] == embed_of(envelope("fresh"))["color"]
+
+
+@pytest.mark.parametrize("kind", ["start", "stop", "decision", "fill", "feed_up"])
+def test_what_merely_happened_is_no_trouble(kind: str) -> None:
+    assert not is_trouble(envelope(kind))
+    assert is_trouble(envelope("stale"))

@@ -6,7 +6,7 @@ import pytest
 
 from trading.config.model import Notify
 from trading.events import Event, EventKind
-from trading.notify.routing import dedupe_key, outbox_rows
+from trading.notify.routing import alert_event, dedupe_key, outbox_rows
 
 MINUTE_MS = 60_000
 
@@ -22,7 +22,7 @@ def event(kind: str, cause_id: str = "", **payload: object) -> Event:
 
 
 def test_a_message_goes_to_the_channels_that_want_its_kind_and_to_no_other() -> None:
-    wanted = notify(phone=["fill"], desk=["fill", "decision"], night=["feed_down"])
+    wanted = notify(phone=["fill"], desk=["fill", "decision"], night=["stale"])
     assert [row.channel for row in outbox_rows(event("fill"), wanted)] == ["phone", "desk"]
     assert outbox_rows(event("fill"), notify()) == []
 
@@ -30,6 +30,12 @@ def test_a_message_goes_to_the_channels_that_want_its_kind_and_to_no_other() -> 
 @pytest.mark.parametrize("kind", [EventKind.CANDLE, EventKind.SIGNAL, EventKind.HOLE, EventKind.FORMING])
 def test_what_happens_every_minute_is_no_message(kind: EventKind) -> None:
     assert outbox_rows(event(kind), Notify()) == []
+
+
+def test_a_market_that_is_stale_is_one_message_and_its_connection_none() -> None:
+    """A connection that is lost for long makes the market stale, and that is what is told."""
+    assert len(outbox_rows(event(EventKind.STALE, "s1"), Notify())) == len(Notify().channels) > 0
+    assert [outbox_rows(event(kind, "f1"), Notify()) for kind in (EventKind.FEED_DOWN, EventKind.FEED_UP)] == [[], []]
 
 
 @pytest.mark.parametrize("outcome", ["hold", "warming", "hole", "late", "stale", "risk", None])
@@ -70,3 +76,20 @@ def test_a_decision_and_its_fill_are_two_messages_although_they_share_a_cause() 
 def test_without_a_cause_subject_and_time_tell_events_apart() -> None:
     down, later = event("feed_down"), Event("feed_down", 6 * MINUTE_MS, "binance:BTCUSDT")
     assert len({dedupe_key(down), dedupe_key(later), dedupe_key(event("feed_up"))}) == 3
+
+
+def test_an_alert_reaches_every_channel_whatever_it_wants() -> None:
+    told = alert_event("book:paper:5", "Book paper is halted", "See manta status.", 5 * MINUTE_MS, "paper")
+    rows = outbox_rows(told, notify(phone=["fill"], night=[]))
+    assert [(row.channel, row.dedupe_key, row.kind) for row in rows] == [
+        ("phone", "alert:book:paper:5", "alert"),
+        ("night", "alert:book:paper:5", "alert"),
+    ]
+
+
+def test_the_cause_of_an_alert_is_its_key_and_its_end_is_a_message_of_its_own() -> None:
+    began, again, ended = (
+        alert_event(cause, "Data are missing", "", time_ms, "binance:BTCUSDT", over=cause.endswith("over"))
+        for cause, time_ms in (("hole:7", MINUTE_MS), ("hole:7", 2 * MINUTE_MS), ("hole:7:over", 3 * MINUTE_MS))
+    )
+    assert dedupe_key(began) == dedupe_key(again) != dedupe_key(ended)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tests.trading.storage.conftest import MARKET, MINUTE, START
 from trading.candles import Candle
 from trading.errors import BadInput
-from trading.storage.candles import first_open, last_close, read_candles, read_closed, upsert_candles
+from trading.storage.candles import first_open, last_close, lent_spans, read_candles, read_closed, upsert_candles
+from trading.storage.revisions import read_revisions
 
 
 async def anomalies(connection: asyncpg.Connection) -> list[asyncpg.Record]:
@@ -51,6 +52,26 @@ async def test_a_contradiction_keeps_the_old_candle_and_is_noted_once(connection
     assert note["detail"]["new"]["close"] == other.close / 1e8
 
 
+async def test_no_row_of_a_candle_is_locked(connection, minute) -> None:
+    """TimescaleDB 2.11 refuses row locks in compressed chunks: whoever changes candles locks the market instead."""
+    await upsert_candles(connection, [minute(0), minute(1)])
+    async with connection.transaction():
+        await upsert_candles(connection, [minute(0, close=100_00000003), minute(1)])
+        held = await connection.fetch("select classid, objid from pg_locks where locktype = 'advisory' and granted")
+        number = await connection.fetchval("select id from markets")
+        assert [tuple(row) for row in held] == [(0x6D63, number)]
+    assert await connection.fetchval("select array_agg(xmax::text) from candles") == ["0", "0"]
+
+
+async def test_repairs_over_years_reach_every_row_and_no_other(connection, minute) -> None:
+    rows = [minute(n * 11_000) for n in range(100)]
+    await upsert_candles(connection, rows)
+    newer = [row._replace(high=row.high + n, revision=1) for n, row in enumerate(rows)]
+    assert await upsert_candles(connection, newer[::2]) == (0, 50, 0)
+    wanted = [newer[n] if n % 2 == 0 else row for n, row in enumerate(rows)]
+    assert await read_candles(connection, MARKET, "1m") == wanted
+
+
 async def test_a_repair_raises_the_revision_and_logs_both_values(connection, minute) -> None:
     old = minute(0, interval="37m", source="derived", complete=False)
     new = old._replace(high=old.high + 7, complete=True, revision=1)
@@ -59,8 +80,10 @@ async def test_a_repair_raises_the_revision_and_logs_both_values(connection, min
     assert await upsert_candles(connection, [old]) == (0, 0, 0), "an old repeat does not undo the repair"
     assert await upsert_candles(connection, [new]) == (0, 0, 0)
     assert await read_candles(connection, MARKET, "37m") == [new]
-    (note,) = await anomalies(connection)
-    assert (note["detail"]["old"]["revision"], note["detail"]["new"]["revision"], note["resolution"]) == (0, 1, "new")
+    assert await anomalies(connection) == []
+    (change,) = await read_revisions(connection, MARKET)
+    assert (change.old["revision"], change.revision, change.why) == (0, 1, "repair")
+    assert (change.old["high"], change.new["high"]) == (old.high / 1e8, new.high / 1e8)
 
 
 async def test_one_batch_may_hold_a_candle_twice(connection, minute) -> None:
@@ -102,3 +125,18 @@ async def test_long_candles_are_found_by_their_close(connection, minute) -> None
 async def test_an_unknown_market_is_named(connection, minute) -> None:
     with pytest.raises(BadInput, match="binance:ETHUSDT is not in the database"):
         await upsert_candles(connection, [minute(0, market="binance:ETHUSDT")])
+
+
+async def test_lent_minutes_are_found_as_spans_the_newest_first_where_there_are_too_many(connection, minute) -> None:
+    lent = {2, 3, 7, 8, 9}
+    rows = [minute(n)._replace(origin="binance:BTCUSDT" if n in lent else None) for n in range(12)]
+    await upsert_candles(connection, rows)
+
+    async def spans(first: int, limit: int) -> list[tuple[int, int]]:
+        found = await lent_spans(connection, MARKET, START + first * MINUTE, limit)
+        return [((a - START) // MINUTE, (b - START) // MINUTE) for a, b in found]
+
+    assert await spans(0, 100) == [(2, 4), (7, 10)]
+    assert await spans(3, 4) == [(3, 4), (7, 10)]
+    assert await spans(0, 2) == [(8, 10)]
+    assert await spans(10, 2) == []

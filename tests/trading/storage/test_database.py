@@ -1,6 +1,8 @@
 """Connections that break: nothing written, something unknown, or a repeat that hides it all."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -69,6 +71,30 @@ async def cut_at_commit(target: DatabaseTarget, *, deliver: bool) -> AsyncIterat
     await listener.wait_closed()
 
 
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_cancelled_transaction_does_not_wait_for_a_server_that_is_silent(db: Database, begun: bool) -> None:
+    async with db.transaction() as connection:
+        pid = await backend(connection)
+
+    async def work() -> None:
+        async with db.transaction() as connection:
+            if begun:
+                os.kill(pid, signal.SIGSTOP)
+            await connection.execute("select 1")
+
+    if not begun:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        working = asyncio.ensure_future(work())
+        await asyncio.wait([working], timeout=0.3)
+        working.cancel()
+        await asyncio.wait_for(asyncio.wait([working]), 10)
+        assert working.cancelled()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert await db.run(lambda conn: conn.fetchval("select 1")) == 1
+
+
 @pytest.mark.parametrize("deliver", [False, True])
 async def test_a_connection_lost_during_commit_is_unknown(database: DatabaseTarget, deliver: bool) -> None:
     async with cut_at_commit(database, deliver=deliver) as fragile, Database(fragile) as db:
@@ -109,6 +135,29 @@ async def test_a_connection_lost_before_commit_wrote_nothing(database: DatabaseT
         assert await cursors.get_cursor(connection, "c") is None
 
 
+async def test_a_cut_before_commit_wrote_nothing(db: Database) -> None:
+    async def cut() -> None:
+        async with db.transaction() as connection:
+            await cursors.set_cursor(connection, "c", 5)
+            db.cut()
+            await connection.execute("select 1")
+
+    with pytest.raises(StorageRetryable, match="was lost"):
+        await cut()
+    assert await db.run(lambda connection: cursors.get_cursor(connection, "c")) is None
+
+
+async def test_a_cut_right_after_commit_was_sent_leaves_a_commit_that_nobody_saw(db: Database) -> None:
+    async def cut() -> None:
+        async with db.transaction() as connection:
+            await cursors.set_cursor(connection, "c", 5)
+            asyncio.get_running_loop().call_soon(db.cut)
+
+    with pytest.raises(OutcomeUnknown, match="during COMMIT"):
+        await cut()
+    assert await db.run(lambda connection: cursors.get_cursor(connection, "c")) == 5
+
+
 async def test_a_connection_lost_while_idle_costs_one_repeat_at_most(database: DatabaseTarget, db: Database) -> None:
     await end_backend(database, await db.run(backend))
     assert await db.run(backend) > 0
@@ -121,6 +170,20 @@ async def test_a_wrong_statement_is_no_lost_connection(db: Database) -> None:
     with pytest.raises(FileNotFoundError):
         async with db.transaction():
             Path("/nowhere").read_text()
+    assert await db.run(backend) == pid
+
+
+@pytest.mark.parametrize("code", ["53100", "53200"], ids=["disk full", "out of memory"])
+async def test_a_server_without_room_is_waited_for_and_nothing_is_written(db: Database, code: str) -> None:
+    async def write() -> None:
+        async with db.transaction() as connection:
+            await cursors.set_cursor(connection, "c", 5)
+            await connection.execute(f"do $$ begin raise exception 'no space left' using errcode = '{code}'; end $$")
+
+    pid = await db.run(backend)
+    with pytest.raises(StorageRetryable, match=r"no room: no space left.*Make room"):
+        await write()
+    assert await db.run(lambda connection: cursors.get_cursor(connection, "c")) is None
     assert await db.run(backend) == pid
 
 
@@ -203,3 +266,39 @@ async def test_a_pool_is_small_and_speaks_json(database: DatabaseTarget) -> None
 async def test_not_a_number_never_reaches_json(db: Database) -> None:
     with pytest.raises(asyncpg.DataError, match="JSON"):
         await db.run(lambda connection: connection.fetchval("select $1::jsonb", {"a": float("nan")}))
+
+
+async def test_a_statement_without_an_answer_is_a_lost_connection(database: DatabaseTarget) -> None:
+    async def hang(db: Database) -> None:
+        async with db.transaction() as connection:
+            await cursors.set_cursor(connection, "lost", 1)
+            await connection.execute("select pg_sleep(20)")
+
+    async with Database(database, command_timeout_s=0.3) as db:
+        with pytest.raises(StorageRetryable):
+            await hang(db)
+        assert await db.run(cursors.read_cursors) == {}
+
+
+async def test_a_commit_without_an_answer_has_an_unknown_outcome(database: DatabaseTarget) -> None:
+    async with Database(database) as db:
+        await db.run(
+            lambda conn: conn.execute(
+                """
+                create function dawdle() returns trigger language plpgsql as
+                    'begin perform pg_sleep(1.5); return null; end';
+                create constraint trigger dawdle after insert on cursors initially deferred
+                    for each row when (new.name = 'slow') execute function dawdle();
+                """
+            )
+        )
+
+    async def hang(db: Database) -> None:
+        async with db.transaction() as connection:
+            await cursors.set_cursor(connection, "slow", 1)
+
+    async with Database(database, command_timeout_s=0.5) as db:
+        with pytest.raises(OutcomeUnknown):
+            await hang(db)
+        # Whatever became of it, the next transaction has a connection that works.
+        assert set(await db.run(cursors.read_cursors)) <= {"slow"}

@@ -7,7 +7,7 @@ import asyncpg
 
 from trading.events import Event
 from trading.storage.database import Database, connect, listen
-from trading.storage.events import CHANNEL, append_events, last_seq, prune_events, read_events
+from trading.storage.events import CHANNEL, append_events, last_kind, last_seq, prune_events, read_events
 from trading.storage.settings import DatabaseTarget
 
 
@@ -65,7 +65,14 @@ async def test_the_notification_comes_with_the_commit_and_carries_the_last_numbe
 async def test_pruning_keeps_the_newest_number(database: DatabaseTarget) -> None:
     connection = await connect(database)
     await append_events(connection, [event(n) for n in range(5)])
-    assert await prune_events(connection, 0) == 0
-    assert await prune_events(connection, 2**42) == 4
+    assert await prune_events(connection, 3_600_000) == 0
+    assert await prune_events(connection, 0) == 4
     assert await last_seq(connection) == 5
     await connection.close()
+
+
+async def test_the_newest_of_some_kinds_is_found_by_its_subject(connection: asyncpg.Connection) -> None:
+    told = [("feed_down", "a"), ("feed_up", "a"), ("candle", "a"), ("feed_down", "b")]
+    await append_events(connection, [Event(kind, 0, stream) for kind, stream in told])
+    found = [await last_kind(connection, stream, ("feed_down", "feed_up")) for stream in "abc"]
+    assert found == ["feed_up", "feed_down", None]

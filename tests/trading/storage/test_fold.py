@@ -34,6 +34,7 @@ def walk(seed: int, count: int, keep: float) -> list[Candle]:
                 MARKET, "1m", open_ms, open_ms + MINUTE,
                 source.randint(low, high), high, low, source.randint(low, high),
                 volume, volume * 3 if seed % 2 else None, source.randrange(5000), source.randint(0, volume),
+                origin=source.choice((None, None, None, "binance_usdm:BTCUSDT", "Z:A", "a:B")),
             )
         )  # fmt: skip
     return rows

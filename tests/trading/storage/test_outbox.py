@@ -43,6 +43,12 @@ async def test_retries_wait_and_dead_letters_stay(connection: asyncpg.Connection
     assert await outbox.next_due_s(connection, "discord") is None
 
 
+async def test_a_clock_that_is_set_back_holds_no_new_message(connection: asyncpg.Connection) -> None:
+    await outbox.enqueue(connection, [row("a")])
+    await connection.execute("update outbox set next_at = next_at + interval '1 hour'")
+    assert [m.dedupe_key for m in await outbox.claim_due(connection, "log")] == ["a"]
+
+
 async def test_what_a_crashed_notifier_held_goes_out_again_marked(connection: asyncpg.Connection) -> None:
     await outbox.enqueue(connection, [row("a"), row("b")])
     await outbox.claim_due(connection, "log", limit=1)
@@ -68,3 +74,28 @@ async def test_a_new_message_wakes_the_notifier(database: DatabaseTarget) -> Non
         await anext(told)
         await db.run(lambda connection: outbox.enqueue(connection, [row("a")]))
         assert await anext(told) == ""
+
+
+async def test_what_waits_and_what_is_dead_is_counted_by_channel(connection: asyncpg.Connection) -> None:
+    await outbox.enqueue(connection, [row("a"), row("b"), row("c", "discord"), row("d", "discord")])
+    (first,) = await outbox.claim_due(connection, "log", limit=1)
+    await outbox.mark_sent(connection, first.id)
+    (second,) = await outbox.claim_due(connection, "discord", limit=1)
+    await outbox.mark_dead(connection, second.id, "404")
+    found = await outbox.read_backlogs(connection)
+    assert {name: (each.waiting, each.dead) for name, each in found.items()} == {"discord": (1, 1), "log": (1, 0)}
+    assert all(each.oldest_ms is not None for each in found.values())
+
+
+async def test_pruning_takes_what_is_over_and_leaves_what_waits(connection: asyncpg.Connection) -> None:
+    await outbox.enqueue(connection, [row("sent"), row("dead"), row("waits"), row("sending")])
+    sent, dead = await outbox.claim_due(connection, "log", limit=2)
+    await outbox.mark_sent(connection, sent.id)
+    await outbox.mark_dead(connection, dead.id, "404")
+    await outbox.claim_due(connection, "log", limit=1)
+    far_ms = 4_102_444_800_000
+    assert await outbox.prune_outbox(connection, 0, 0) == 0
+    assert await outbox.prune_outbox(connection, far_ms, 0) == 1
+    assert await outbox.prune_outbox(connection, far_ms, far_ms) == 1
+    left = await connection.fetch("select dedupe_key from outbox order by id")
+    assert [each[0] for each in left] == ["waits", "sending"]

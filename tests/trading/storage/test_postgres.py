@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import asyncpg
 import psutil
 import pytest
 
@@ -151,6 +152,33 @@ async def test_killed_server_comes_back_with_all_that_was_committed(used_server:
     assert used_server.target == target, "clients keep their address over restarts"
     await used_server.stop()
     await asyncio.wait_for(watching, 5)
+
+
+async def test_a_paused_server_is_stopped_in_order_all_the_same(used_server: BundledPostgres) -> None:
+    target = await used_server.start()
+    connection = await connect(target)
+    server = psutil.Process(used_server.pid)
+    paused = [server, *server.children()]
+    for process in paused:
+        process.suspend()
+    await used_server.stop(15)
+    connection.terminate()
+    assert not [process.pid for process in paused if is_running(process.pid)]
+    # By force its pid file would have stayed behind.
+    assert not (used_server.data_dir / "postmaster.pid").exists()
+
+
+async def test_a_statement_that_never_ends_does_not_outlive_the_server(used_server: BundledPostgres) -> None:
+    """The server waits for nobody, and what outlived it is ended, too."""
+    connection = await connect(await used_server.start())
+    asking = asyncio.ensure_future(connection.execute("select pg_sleep(3600)"))
+    server = psutil.Process(used_server.pid)
+    await until(lambda: any("SELECT" in " ".join(child.cmdline()) for child in server.children()))
+    workers = server.children()
+    await used_server.stop(15)
+    assert not [worker.pid for worker in workers if is_running(worker.pid)]
+    with pytest.raises((asyncpg.PostgresError, OSError, asyncpg.InterfaceError)):
+        await asking
 
 
 async def test_a_pid_file_whose_number_was_given_to_another_program_is_removed(used_server: BundledPostgres) -> None:

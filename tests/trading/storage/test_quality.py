@@ -10,8 +10,10 @@ from tests.trading.storage.conftest import MARKET, MINUTE, START
 from trading.candles import Hole
 from trading.events import Heal
 from trading.feed_events import Anomaly
+from trading.hole_keeper import HORIZON, OUTAGE, Why
 from trading.storage.candles import upsert_candles
 from trading.storage.quality import (
+    explain_hole,
     holes_between,
     open_holes,
     read_health,
@@ -118,3 +120,27 @@ async def test_health_counts_candles_holes_and_anomalies(connection, minute) -> 
 
 async def test_money_in_json_stays_a_plain_number_text(connection) -> None:
     assert await connection.fetchval("select $1::jsonb", {"price": Decimal("0.10")}) == {"price": "0.10"}
+
+
+@pytest.mark.covers("W15")
+async def test_a_hole_keeps_the_reason_why_nobody_healed_it_until_that_is_over(connection, minute) -> None:
+    for each in (hole(0, 3, detail="REST 503"), hole(5, 9), hole(20, 30)):
+        await record_hole(connection, each)
+
+    async def told() -> list[tuple[str | None, str | None]]:
+        rows = await connection.fetch("select detail from data_quality where not resolved order by from_time")
+        return [(row[0].get("why"), row[0].get("text")) for row in rows]
+
+    before = await told()
+    for _ in range(2):
+        await explain_hole(connection, Why(MARKET, at(0), at(9), OUTAGE, "it does not answer"))
+        assert await told() == [(OUTAGE, "it does not answer")] * 2 + [(None, None)]
+    await explain_hole(connection, Why(MARKET, at(5), at(9), HORIZON, "too old"))
+    await explain_hole(connection, Why(MARKET, at(0), at(3), "", ""))
+    assert await told() == [(None, "REST 503"), (HORIZON, "too old"), (None, None)]
+    await explain_hole(connection, Why(MARKET, at(0), at(30), "", ""))
+    assert await told() == before
+    # However it was explained, it resolves when data appears.
+    await explain_hole(connection, Why(MARKET, at(5), at(9), HORIZON, "too old"))
+    await heal(connection, minute, 5, 9, present=range(5, 9))
+    assert await open_holes(connection, MARKET) == [hole(0, 3, detail="REST 503"), hole(20, 30)]

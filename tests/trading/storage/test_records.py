@@ -6,14 +6,17 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
-from tests.trading.storage.conftest import MARKET, MINUTE, START
+from tests.trading.storage.conftest import BTC, MARKET, MINUTE, START
 from trading.accounts.records import Decision, EquityMark, Fill, Order, Position, Transfer
 from trading.brain import FeatureValue
 from trading.config.model import Book
+from trading.errors import BadInput
 from trading.events import Signal
 from trading.instances import Instance
+from trading.plan import NO_PLAN, Lot, Plan
 from trading.storage import records
 from trading.storage.candles import upsert_candles
+from trading.storage.markets import market_id, market_ids, remember_markets, upsert_market
 
 SLEEVE = {"book": "paper", "instance_id": "a-1", "market": MARKET, "interval": "37m"}
 DECISION = Decision(
@@ -74,6 +77,17 @@ async def test_everything_comes_back_as_it_was(book, minute) -> None:
     assert all(not part for part in await records.read_run(book, "other", upto_ms=START - 1))
 
 
+async def test_a_plan_comes_back_to_the_last_bit(book) -> None:
+    whole = Plan(
+        0.1 + 0.2, 1 / 3, 0.25, "dip", ("2 % below the peak", "rsi 28"),
+        (Lot(START, 0, True, 0.1, 25.0, 1 / 7), Lot(START, 1, True, 0.1, 0.0, 0.3, None, 2.5)), (1 / 3, 4, True),
+    )  # fmt: skip
+    plans = [whole, Plan(lots=()), Plan(state=(0.0,)), Plan(stop_distance=1e-8), NO_PLAN]
+    told = [SIGNAL._replace(open_time_ms=START + n, plan=plan) for n, plan in enumerate(plans)]
+    await records.insert_signals(book, told)
+    assert await records.read_signals(book, "paper") == told
+
+
 async def test_no_record_at_all_is_no_statement(book) -> None:
     assert await records.insert_decisions(book, []) == 0
     assert await records.insert_signals(book, []) == 0
@@ -90,11 +104,27 @@ async def test_an_order_ends_once(book) -> None:
     await records.insert_decisions(book, [DECISION])
     filled = replace(ORDER, status="filled", updated_ms=START + MINUTE)
     await records.upsert_orders(book, [ORDER])
-    assert await records.read_intents(book, "paper") == [ORDER]
+    assert await records.read_unfinished_orders(book, "paper") == [ORDER]
     assert await records.upsert_orders(book, [ORDER, filled]) == 1
     assert await records.upsert_orders(book, [replace(filled, status="rejected"), ORDER]) == 0
     assert await records.read_orders(book, "paper") == [filled]
-    assert await records.read_intents(book, "paper") == []
+    assert await records.read_unfinished_orders(book, "paper") == []
+
+
+async def test_an_order_never_goes_back_to_an_earlier_stage(book) -> None:
+    await records.insert_decisions(book, [DECISION])
+    stages = [replace(ORDER, status=status) for status in ("intent", "unknown", "open", "partial")]
+    for number, order in enumerate(stages):
+        assert await records.upsert_orders(book, [order]) == 1
+        for earlier in stages[: number + 1]:
+            assert await records.upsert_orders(book, [earlier]) == 0
+        assert await records.read_unfinished_orders(book, "paper") == [order]
+    more = replace(stages[-1], quantity=Decimal("0.0002"), updated_ms=START + MINUTE)
+    assert await records.upsert_orders(book, [more]) == 1
+    canceled = replace(more, status="canceled", reason="asked to")
+    assert await records.upsert_orders(book, [canceled]) == 1
+    assert await records.upsert_orders(book, [replace(more, updated_ms=START + 2 * MINUTE)]) == 0
+    assert await records.read_orders(book, "paper") == [canceled]
 
 
 async def test_an_older_standing_never_replaces_a_newer_one(book) -> None:
@@ -128,3 +158,32 @@ async def test_a_rebuilt_feature_replaces_the_old_value(book, minute) -> None:
     await records.insert_features(book, [value, value._replace(value=0.1 + 0.2)])
     (stored,) = await records.read_features(book)
     assert stored.value == 0.1 + 0.2
+
+
+async def test_all_that_a_book_tells_is_stored_together_and_repeats_change_nothing(
+    connection: asyncpg.Connection,
+) -> None:
+    """Orders and fills refer to rows of the same statement; of repeats in one call the last counts."""
+    await records.upsert_book(connection, "paper", Book())
+    newer = replace(POSITION, quantity=Decimal(2), as_of_ms=START + MINUTE)
+    told = [DECISION, ORDER, replace(ORDER, status="filled"), FILL, TRANSFER, MARK]
+    for _ in range(2):
+        await records.store_records(connection, told, [POSITION, newer])
+        assert await records.read_decisions(connection, "paper") == [DECISION]
+        assert [order.status for order in await records.read_orders(connection, "paper")] == ["filled"]
+        assert await records.read_fills(connection, "paper") == [FILL]
+        assert await records.read_transfers(connection, "paper") == [TRANSFER]
+        assert await records.read_equity(connection, "paper") == [MARK]
+        assert [row.quantity for row in await records.read_positions(connection, "paper")] == [Decimal(2)]
+    await records.store_records(connection, [], [])
+
+
+async def test_the_numbers_of_stored_markets_are_remembered_and_new_ones_asked_for(
+    connection: asyncpg.Connection,
+) -> None:
+    await remember_markets(connection)
+    number = await market_id(connection, MARKET)
+    other = await upsert_market(connection, replace(BTC, symbol="ETHUSDT"))
+    assert await market_ids(connection, [MARKET, "binance:ETHUSDT"]) == {MARKET: number, "binance:ETHUSDT": other}
+    with pytest.raises(BadInput, match="not in the database"):
+        await market_id(connection, "binance:SOLUSDT")

@@ -1,4 +1,4 @@
-"""The TimescaleDB migration without TimescaleDB: its calls are run against stand-ins with the signatures of 2.11."""
+"""What the migrations ask of TimescaleDB, without one: run against stand-ins with the signatures of 2.11."""
 
 import re
 
@@ -6,8 +6,9 @@ import asyncpg
 import pytest
 
 from trading.storage.migrate import known_migrations
+from trading.storage.timescale import HYPERTABLES, script, statements
 
-SCRIPT = next(migration.sql for migration in known_migrations() if migration.name == "timescale")
+SCRIPTS = {migration.number: migration.sql for migration in known_migrations()}
 # As documented for 2.11; what is left out there has a default.
 STAND_INS = """
 create table called (what text, relation regclass, detail text);
@@ -24,26 +25,41 @@ create function add_compression_policy(hypertable regclass, compress_after anyel
 OPTIONS = re.compile(r"alter table (\w+) set \((.*?)\);", re.DOTALL)
 
 
-@pytest.mark.covers("S1-30")
+def plain(sql: str) -> str:
+    return re.sub(r"\s+", " ", sql).replace("( ", "(").replace(" )", ")")
+
+
+def test_migrations_hold_the_statements_that_are_made() -> None:
+    for each in HYPERTABLES:
+        for statement in statements(each):
+            assert plain(statement.replace("select ", "perform ", 1)) in plain(SCRIPTS[each.since])
+    later = [each for each in HYPERTABLES if each.since > 2]
+    assert script(later) in SCRIPTS[later[0].since]
+
+
+@pytest.mark.covers("S1-30", "S2-4")
 async def test_hypertables_have_seven_day_chunks_compressed_after_seven_days(connection: asyncpg.Connection) -> None:
     await connection.execute(STAND_INS)
-    body = SCRIPT[SCRIPT.index("    perform create_hypertable") : SCRIPT.index("end\n$$")]
+    block = script(HYPERTABLES)
+    body = block[block.index("    perform create_hypertable") : block.index("end\n$$")]
     await connection.execute(f"do $$ begin {OPTIONS.sub('', body)} end $$")
     called = await connection.fetch("select what, relation::text, detail from called order by 1, 2")
     assert [tuple(row) for row in called] == [
         ("hypertable", "candles", "open_time 7 days"),
         ("hypertable", "equity", "time 7 days"),
         ("hypertable", "features", "open_time 7 days"),
+        ("hypertable", "signals", "open_time 7 days"),
         ("policy", "candles", "7 days"),
         ("policy", "equity", "7 days"),
         ("policy", "features", "7 days"),
+        ("policy", "signals", "7 days"),
     ]
 
 
 async def test_compression_options_name_real_columns(connection: asyncpg.Connection) -> None:
     """TimescaleDB reads segmentby as a GROUP BY list and orderby as an ORDER BY list."""
-    found = OPTIONS.findall(SCRIPT)
-    assert [table for table, _ in found] == ["candles", "features", "equity"]
+    found = OPTIONS.findall(script(HYPERTABLES))
+    assert [table for table, _ in found] == [each.table for each in HYPERTABLES]
     for table, text in found:
         options = dict(re.findall(r"timescaledb\.(\w+) = '([^']*)'", text))
         assert "timescaledb.compress," in text
@@ -54,7 +70,7 @@ async def test_compression_options_name_real_columns(connection: asyncpg.Connect
 
 
 async def test_every_unique_key_of_a_hypertable_holds_its_time_column(connection: asyncpg.Connection) -> None:
-    times = {"candles": "open_time", "features": "open_time", "equity": "time"}
+    times = {each.table: each.time for each in HYPERTABLES}
     keys = await connection.fetch(
         """
         select c.relname, array_agg(a.attname::text) as columns from pg_index i
@@ -64,6 +80,14 @@ async def test_every_unique_key_of_a_hypertable_holds_its_time_column(connection
         """,
         list(times),
     )
-    assert len(keys) >= 3
+    assert len(keys) >= len(times)
     for row in keys:
         assert times[row["relname"]] in row["columns"]
+
+
+async def test_nothing_refers_to_a_hypertable(connection: asyncpg.Connection) -> None:
+    """TimescaleDB refuses foreign keys to one."""
+    tables = [each.table for each in HYPERTABLES]
+    assert not await connection.fetch(
+        "select conname from pg_constraint where contype = 'f' and confrelid::regclass::text = any($1)", tables
+    )

@@ -9,7 +9,7 @@ import pytest
 
 from trading.errors import BadInput
 from trading.features.sma import sma
-from trading.strategies.registry import instance_id, load_strategy
+from trading.strategies.registry import STRATEGIES, instance_id, load_strategy
 
 
 @pytest.mark.covers("S1-16")
@@ -19,7 +19,7 @@ def test_ma44_and_ma125_are_simple_averages_of_that_many_candles(name: str, peri
     assert strategy.features == {"ma": sma(period)}
     assert strategy.warmup == period
     assert strategy.params_dict() == {"period": period}
-    assert strategy.history == period + 1
+    assert strategy.history_of("1m") == period + 1
 
 
 def test_the_period_can_be_chosen() -> None:
@@ -30,7 +30,7 @@ def test_the_period_can_be_chosen() -> None:
     ("name", "params", "field", "fix"),
     [
         ("ma4", {}, "strategy", "Did you mean 'ma44'?"),
-        ("scalper", {}, "strategy", "Use one of: ma44, ma125."),
+        ("zzz", {}, "strategy", f"Use one of: {', '.join(STRATEGIES)}."),
         ("ma44", {"period": 1}, "period", "Use a whole number from 2 to 10000."),
         ("ma44", {"periods": 44}, "periods", "Did you mean 'period'?"),
     ],

@@ -38,6 +38,7 @@ def test_fitting(origin: str, url: str) -> None:
         ("other", "https://api.binance.com"),
     ],
 )
+@pytest.mark.conforms("BN-19")
 def test_refused(origin: str, url: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_origin(origin, url, "venues.binance.rest_url")

@@ -1,80 +1,72 @@
-"""Binance spot over REST: the venue's time, what a market is, and the candles that have been.
+"""Binance over REST: the venue's time, what a market is, and the candles that have been.
 
-Only public data. Every request is a question, so every failure may be asked again; what the retries do not cure becomes
-VenueRetryable. Sources: the venue's ``rest-api.md`` and ``filters.md``.
+Sources: the venue's ``rest-api.md`` and ``filters.md``. The futures differ in a few facts, which their class names.
 """
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import json
 import random
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
-import aiohttp
-
-from trading.candles import Candle
+from trading.candles import Source
 from trading.clock import HostClock, SystemClock, TimeSample
-from trading.config.model import BinanceVenue
-from trading.errors import BadInput, ConfigError, MantaError, VenueAuth, VenueRetryable
-from trading.feed_events import Anomaly
-from trading.intervals import MINUTE_MS
+from trading.config.model import BinanceUsdmVenue, BinanceVenue
+from trading.errors import BadInput, ConfigError, MantaError, VenueRetryable
+from trading.intervals import parse_interval
 from trading.markets import Market
-from trading.venues.binance.limits import WeightLimiter
+from trading.venues.adapter import Budget, Limiter, Page
 from trading.venues.binance.messages import KlineReader
-from trading.venues.origin import Origin, check_origin
+from trading.venues.http import Answer, TooManyRequests, VenueHttp, status_error
+from trading.venues.limits import WeightLimiter
+from trading.venues.origin import Origin
 
-__all__ = ["PAGE_ROWS", "BinanceHistory", "Page"]
+__all__ = ["BinanceHistory", "budget"]
 
-PAGE_ROWS = 1000
-_ATTEMPTS = 3
-_FIRST_DELAY_S = 0.25
-_PATIENCE_S = 2.0
-_LARGEST_ANSWER = 64 * 1024 * 1024
 _BAD_SYMBOL = -1121
+_TOO_MUCH_WEIGHT = -1003
 
 
-class Page(NamedTuple):
-    """One answer about closed candles. ``through_ms`` is the time before which it is complete: every minute asked for
-    below it is either in ``candles``, in ``unusable``, or absent at the venue. ``more`` means the page was full.
-    """
-
-    candles: tuple[Candle, ...]
-    through_ms: int
-    more: bool
-    unusable: tuple[int, ...]
-    anomalies: tuple[Anomaly, ...]
+def budget(settings: BinanceVenue | BinanceUsdmVenue) -> Budget:
+    """The request weight that the configuration allows."""
+    return Budget(settings.weight_per_minute, 60.0)
 
 
 class BinanceHistory:
-    """A client for the REST side. ``async with`` it, or call ``close``.
+    """A client for the spot market's REST side. ``limiter`` is lowered to the venue's own limit once it is told."""
 
-    Raises ConfigError for what only a changed configuration cures, VenueAuth when the venue refuses this address, and
-    VenueRetryable, with the venue's own waiting time if it gave one, for everything that may pass.
-    """
+    venue: ClassVar[str] = "binance"
+    title: ClassVar[str] = "Binance"
+    path: ClassVar[str] = "/api/v3"
+    page_rows: ClassVar[int] = 1000
+    example: ClassVar[str] = "BTCUSDT"
 
     def __init__(
         self,
-        settings: BinanceVenue,
+        settings: BinanceVenue | BinanceUsdmVenue,
         *,
-        origin: Origin,
+        origin: Origin = "venue",
+        limiter: Limiter | None = None,
         clock: HostClock | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        check_origin(origin, settings.rest_url, "venues.binance.rest_url")
-        self._settings = settings
-        self._base = settings.rest_url.rstrip("/") + "/api/v3"
-        self._clock = clock or SystemClock()
-        self._jitter = jitter
-        self._trust_env = origin == "venue"
-        self._session: aiohttp.ClientSession | None = None
-        self.limiter = WeightLimiter(settings.weight_per_minute, self._clock.monotonic)
-        self.requests = 0
-        self.retries = 0
+        clock = clock or SystemClock()
+        self._field = f"venues.{self.venue}.rest_url"
+        self.limiter = limiter or WeightLimiter(budget(settings), clock.monotonic)
+        self._http = VenueHttp(
+            settings.rest_url.rstrip("/") + self.path,
+            field=self._field,
+            timeout_s=settings.request_timeout_s,
+            origin=origin,
+            limiter=self.limiter,
+            judge=self._judge,
+            clock=clock,
+            jitter=jitter,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -85,59 +77,62 @@ class BinanceHistory:
         await self.close()
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._http.close()
+
+    @property
+    def requests(self) -> int:
+        return self._http.requests
+
+    @property
+    def retries(self) -> int:
+        return self._http.retries
 
     async def time(self) -> TimeSample:
         """The venue's time, paired with the host's midpoint between question and answer."""
-        asked_ns = self._clock.time_ns()
-        body = await self._get("time", {}, weight=1)
-        answered_ns = self._clock.time_ns()
-        try:
-            venue_ms = int(body["serverTime"])
-        except (TypeError, KeyError, ValueError) as error:
-            raise VenueRetryable("The venue's answer holds no serverTime.") from error
-        return TimeSample(venue_ms, (asked_ns + answered_ns) // 2)
+        return await self._http.time(lambda: self._http.get("time", {}, weight=1), lambda body: int(body["serverTime"]))
 
     async def market(self, symbol: str) -> Market:
         """Return ``symbol`` as the venue describes it, and take over the venue's weight limit.
 
         Raises ConfigError when the venue does not know it (with the nearest names) or does not trade it now.
         """
-        try:
-            body = await self._get("exchangeInfo", {"symbol": symbol}, weight=20)
-        except BadInput as error:
-            near = await self._nearest(symbol)
-            raise ConfigError(
-                f"Binance does not know {symbol!r}.",
-                field="markets",
-                value=f"binance:{symbol}",
-                fix=f"Did you mean {near}?" if near else "Use a spot symbol such as BTCUSDT.",
-            ) from error
+        body = await self.listing(symbol)
         try:
             self._take_limits(body)
             found = {item["symbol"]: item for item in body["symbols"]}
-            return _market(found[symbol])
-        except (TypeError, KeyError, ValueError, InvalidOperation) as error:
+            if symbol in found:
+                return self.describe(found[symbol])
+            names = [name for name, item in found.items() if item.get("status") == "TRADING"]
+        except (TypeError, KeyError, ValueError, AttributeError, InvalidOperation) as error:
             raise VenueRetryable(f"The venue's description of {symbol} is unreadable: {error!r}.") from error
+        near = ", ".join(difflib.get_close_matches(symbol.upper(), names, n=3, cutoff=0.5))
+        raise ConfigError(
+            f"{self.title} does not know {symbol!r}.",
+            field="markets",
+            value=f"{self.venue}:{symbol}",
+            fix=f"Did you mean {near}?" if near else f"Use a symbol such as {self.example}.",
+        )
 
-    async def page(self, reader: KlineReader, symbol: str, from_ms: int, to_ms: int | None, closed_by_ms: int) -> Page:
-        """Ask once for the closed 1m candles from ``from_ms`` on, oldest first.
+    async def page(self, symbol: str, interval: str, from_ms: int, to_ms: int | None, closed_by_ms: int) -> Page:
+        """Ask once for the closed candles from ``from_ms`` on, oldest first.
 
         ``to_ms`` limits the question to a little more than that far. A candle that closes after ``closed_by_ms``, a
         venue time that has surely passed, counts as open unless a later row follows it.
         """
-        limit = PAGE_ROWS if to_ms is None else max(2, min(PAGE_ROWS, (to_ms - from_ms) // MINUTE_MS + 2))
-        query = {"symbol": symbol, "interval": "1m", "startTime": str(from_ms), "limit": str(limit)}
-        rows = await self._get("klines", query, weight=2)
+        width = parse_interval(interval)
+        rows_wanted = self.page_rows if to_ms is None else (to_ms - from_ms) // width.typical_ms + 2
+        limit = max(2, min(self.page_rows, rows_wanted))
+        query = {"symbol": symbol, "interval": interval, "startTime": str(from_ms), "limit": str(limit)}
+        rows = await self._http.get("klines", query, weight=self.kline_weight(limit))
         if not isinstance(rows, list):
             raise VenueRetryable("The venue's answer holds no rows.")
-        candles, unusable, anomalies, is_whole = reader.rows(rows)
+        source = Source.REST if interval == "1m" else Source.NATIVE
+        reader = KlineReader(f"{self.venue}:{symbol}", symbol, interval)
+        candles, unusable, anomalies, is_whole = reader.rows(rows, source.value)
         if not is_whole:
             raise VenueRetryable(f"The venue's answer is unreadable: {anomalies[-1].detail}.")
         candles = tuple(candle for candle in candles if candle.open_time_ms >= from_ms)
-        through_ms = max((opened + MINUTE_MS for opened in unusable), default=from_ms)
+        through_ms = max((width.close_of(opened) for opened in unusable), default=from_ms)
         if candles and candles[-1].close_time_ms > through_ms:
             last = candles[-1]
             through_ms = last.close_time_ms
@@ -145,89 +140,80 @@ class BinanceHistory:
                 candles, through_ms = candles[:-1], last.open_time_ms
         return Page(candles, through_ms, len(rows) >= limit and through_ms > from_ms, unusable, anomalies)
 
-    async def _nearest(self, symbol: str) -> str:
+    def horizon_ms(self, interval: str) -> int | None:
+        return None
+
+    # What spot and futures tell differently
+
+    def kline_weight(self, limit: int) -> int:
+        """The weight of a question for ``limit`` candles."""
+        return 2
+
+    async def listing(self, symbol: str) -> Any:
+        """The venue's description of ``symbol``, or of all its markets when it does not know that one."""
         try:
-            body = await self._get("exchangeInfo", {}, weight=20)
-            names = [str(item["symbol"]) for item in body["symbols"] if item.get("status") == "TRADING"]
-        except (MantaError, TypeError, KeyError, AttributeError):
-            return ""
-        return ", ".join(difflib.get_close_matches(symbol.upper(), names, n=3, cutoff=0.5))
+            return await self._http.get("exchangeInfo", {"symbol": symbol}, weight=20)
+        except BadInput:
+            return await self._http.get("exchangeInfo", {}, weight=20)
+
+    def describe(self, info: dict[str, Any]) -> Market:
+        """The market that the venue describes in ``info``."""
+        notional, filters = self.filters(info)
+        return self.build(info, "spot", filters, notional.get("minNotional", "0"))
+
+    # Shared parts
+
+    def filters(self, info: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The filter of the least order value, and all filters by type; ConfigError if the market does not trade."""
+        if info["status"] != "TRADING":
+            raise ConfigError(
+                f"{self.title} does not trade {info['symbol']} now: its status is {info['status']}.",
+                field="markets",
+                value=f"{self.venue}:{info['symbol']}",
+                fix="Remove it from markets, or wait until the venue trades it again.",
+            )
+        filters = {item["filterType"]: item for item in info["filters"]}
+        return filters.get("NOTIONAL") or filters.get("MIN_NOTIONAL") or {}, filters
+
+    def build(self, info: dict[str, Any], kind: str, filters: dict[str, Any], min_notional: str) -> Market:
+        tick = Decimal(filters["PRICE_FILTER"]["tickSize"])
+        lot = Decimal(filters["LOT_SIZE"]["stepSize"])
+        lot = max(lot, Decimal(filters.get("MARKET_LOT_SIZE", {}).get("stepSize", "0")))
+        return Market(
+            venue=self.venue,
+            symbol=info["symbol"],
+            kind=kind,
+            base=info["baseAsset"],
+            quote=info["quoteAsset"],
+            price_decimals=_decimals(tick),
+            size_decimals=_decimals(lot),
+            tick_size=tick.normalize(),
+            lot_size=lot.normalize(),
+            min_notional=Decimal(min_notional).normalize(),
+        )
 
     def _take_limits(self, body: dict[str, Any]) -> None:
         for limit in body["rateLimits"]:
             if limit["rateLimitType"] == "REQUEST_WEIGHT" and limit["interval"] == "MINUTE":
                 self.limiter.lower(int(limit["limit"]) // int(limit["intervalNum"]))
 
-    async def _get(self, path: str, query: dict[str, str], *, weight: int) -> Any:
-        """Ask, again if need be, with full jitter between attempts or as long as the venue wants."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                await self.limiter.acquire(weight)
-                return await self._once(path, query)
-            except VenueRetryable as error:
-                wait = error.retry_after_s
-                if attempt == _ATTEMPTS or (wait is not None and wait > _PATIENCE_S):
-                    raise
-                self.retries += 1
-                await asyncio.sleep(wait if wait is not None else self._jitter() * _FIRST_DELAY_S * 2.0**attempt)
-        raise VenueRetryable(f"{path} was not answered.")
-
-    async def _once(self, path: str, query: dict[str, str]) -> Any:
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=self._settings.request_timeout_s)
-            self._session = aiohttp.ClientSession(
-                timeout=timeout, trust_env=self._trust_env, headers={"User-Agent": "manta"}
-            )
-        self.requests += 1
-        url = f"{self._base}/{path}"
-        try:
-            async with self._session.get(url, params=query, allow_redirects=False) as response:
-                text = await _read(response)
-                status, headers = response.status, response.headers
-        except TimeoutError as error:
-            raise VenueRetryable(f"{path} had no answer within {self._settings.request_timeout_s:g} s.") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise VenueRetryable(f"{path} could not be asked: {error or type(error).__name__}.") from error
-        used = headers.get("X-MBX-USED-WEIGHT-1M", "")
+    def _judge(self, answer: Answer) -> MantaError | None:
+        used = answer.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if used.isdecimal():
             self.limiter.observe(int(used))
-        if status == 200:
-            return _parsed(path, text)
-        raise self._refusal(path, status, headers.get("Retry-After", ""), text)
-
-    def _refusal(self, path: str, status: int, retry_after: str, text: str) -> MantaError:
-        code, message = _error_body(text)
-        said = f"{path}: HTTP {status}" + (f", {code} {message}" if code or message else "")
-        if status in (418, 429) or code == -1003:
-            wait = float(retry_after) if retry_after.isdecimal() else 120.0 if status == 418 else 10.0
-            self.limiter.block(wait)
-            return VenueRetryable(f"{said}: too many requests.", retry_after_s=wait)
-        if status >= 500 or status in (408, 409, 425):
-            wait_s = float(retry_after) if retry_after.isdecimal() else None
-            return VenueRetryable(said, retry_after_s=wait_s)
-        if status in (401, 403, 451):
-            return VenueAuth(said, field="venues.binance.rest_url", fix="Is this address allowed to use the venue?")
+        code, message = _error_body(answer.text) if answer.status != 200 else (0, "")
+        said = f"{code} {message}" if code or message else ""
+        if code == _TOO_MUCH_WEIGHT:
+            wait_s = answer.retry_after_s
+            return TooManyRequests(said, retry_after_s=_pause_s(answer.status) if wait_s is None else wait_s)
         if code == _BAD_SYMBOL:
-            return BadInput(said, field="symbol", fix="Use a symbol that the venue lists.")
-        return ConfigError(said, field="venues.binance.rest_url", value=self._base, fix="Is this Binance's REST base?")
+            return BadInput(f"{answer.path}: {said}", field="symbol", fix="Use a symbol that the venue lists.")
+        return status_error(answer, self._field, said=said, pause_s=_pause_s)
 
 
-async def _read(response: aiohttp.ClientResponse) -> str:
-    body = await response.content.read(_LARGEST_ANSWER)
-    chunks = [body]
-    while body:
-        body = await response.content.read(_LARGEST_ANSWER)
-        chunks.append(body)
-        if sum(map(len, chunks)) > _LARGEST_ANSWER:
-            raise ValueError("the answer is too large")
-    return b"".join(chunks).decode("utf-8")
-
-
-def _parsed(path: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise VenueRetryable(f"{path}: the answer is no JSON: {text[:100]!r}.") from error
+def _pause_s(status: int) -> float:
+    """How long to leave the venue alone when it does not say: the shortest ban is two minutes."""
+    return 120.0 if status == 418 else 10.0
 
 
 def _error_body(text: str) -> tuple[int, str]:
@@ -236,35 +222,6 @@ def _error_body(text: str) -> tuple[int, str]:
         return int(body["code"]), str(body.get("msg", ""))[:200]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return 0, ""
-
-
-def _market(info: dict[str, Any]) -> Market:
-    symbol = info["symbol"]
-    if info["status"] != "TRADING":
-        raise ConfigError(
-            f"Binance does not trade {symbol} now: its status is {info['status']}.",
-            field="markets",
-            value=f"binance:{symbol}",
-            fix="Remove it from markets, or wait until the venue trades it again.",
-        )
-    filters = {item["filterType"]: item for item in info["filters"]}
-    tick = Decimal(filters["PRICE_FILTER"]["tickSize"])
-    lot = Decimal(filters["LOT_SIZE"]["stepSize"])
-    market_lot = Decimal(filters.get("MARKET_LOT_SIZE", {}).get("stepSize", "0"))
-    notional = filters.get("NOTIONAL") or filters.get("MIN_NOTIONAL") or {}
-    lot = max(lot, market_lot)
-    return Market(
-        venue="binance",
-        symbol=symbol,
-        kind="spot",
-        base=info["baseAsset"],
-        quote=info["quoteAsset"],
-        price_decimals=_decimals(tick),
-        size_decimals=_decimals(lot),
-        tick_size=tick.normalize(),
-        lot_size=lot.normalize(),
-        min_notional=Decimal(notional.get("minNotional", "0")).normalize(),
-    )
 
 
 def _decimals(step: Decimal) -> int:

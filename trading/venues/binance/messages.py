@@ -6,15 +6,16 @@ Exact shapes: ``web-socket-streams.md`` and ``rest-api.md`` of the venue's docum
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from trading.candles import UNIT, Candle, Source, check_candle, to_units
 from trading.errors import BadInput
 from trading.feed_events import Anomaly
 from trading.intervals import parse_interval
+from trading.venues.adapter import Forming, Message, Rows, ServerShutdown
 
-__all__ = ["Forming", "KlineReader", "Rows", "ServerShutdown"]
+__all__ = ["KlineReader"]
 
 _DETAIL_CHARS = 200
 _FIELDS = (("o", "open"), ("h", "high"), ("l", "low"), ("c", "close"), ("v", "volume"))
@@ -23,31 +24,7 @@ _YEAR_9999_MS = 253_370_764_800_000
 _LARGEST = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Forming:
-    """The candle that is still open, or None when the frame was not read because none was wanted."""
-
-    candle: Candle | None
-
-
-@dataclass(frozen=True, slots=True)
-class ServerShutdown:
-    """The venue will soon close this connection."""
-
-
-class Rows(NamedTuple):
-    """REST rows, read. ``unusable`` are the minutes of rows that hold no usable candle; ``anomalies`` say why.
-
-    ``is_whole`` is False when a row did not even tell its minute: then the rows cannot prove that any is absent.
-    """
-
-    candles: tuple[Candle, ...]
-    unusable: tuple[int, ...]
-    anomalies: tuple[Anomaly, ...]
-    is_whole: bool = True
-
-
-_UNREAD = Forming(None)
+_UNREAD = Forming()
 _SHUTDOWN = ServerShutdown()
 
 
@@ -62,14 +39,16 @@ class KlineReader:
         self._symbol_text = f'"s":"{symbol}"'
         self._interval_text = f'"i":"{interval}"'
 
-    def read(
-        self, raw: str | bytes, received_ns: int, *, want_forming: bool = True
-    ) -> Candle | Forming | ServerShutdown | Anomaly | None:
-        """Read one message, raw or combined: a Candle is closed. None is an answer to a command of ours.
+    def read(self, raw: str | bytes, received_ns: int, *, want_forming: bool = True) -> Sequence[Message]:
+        """Read one message, raw or combined: a Candle is closed. Nothing is an answer to a command of ours.
 
         With ``want_forming`` false, a message that carries every mark of a forming candle of this very market is not
         parsed any further: three of four frames are such.
         """
+        message = self._read(raw, received_ns, want_forming=want_forming)
+        return () if message is None else (message,)
+
+    def _read(self, raw: str | bytes, received_ns: int, *, want_forming: bool) -> Message | None:
         if isinstance(raw, str):
             is_plain = not want_forming and raw.endswith("}}") and '"x":false' in raw
             if is_plain and self._symbol_text in raw and self._interval_text in raw:
@@ -111,7 +90,7 @@ class KlineReader:
             return candle
         return Forming(candle)
 
-    def rows(self, rows: list[Any]) -> Rows:
+    def rows(self, rows: list[Any], source: str = Source.REST.value) -> Rows:
         """Read the rows of one ``klines`` answer; they must ascend."""
         candles: list[Candle] = []
         unusable: set[int] = set()
@@ -122,7 +101,7 @@ class KlineReader:
                 anomalies.append(self._anomaly("malformed", f"row {_excerpt(row)}"))
                 return Rows((), (), tuple(anomalies), is_whole=False)
             values = [row[0], row[6], row[1], row[2], row[3], row[4], row[5], row[7], row[8], row[9]]
-            candle = self._candle(values, 0, Source.REST.value)
+            candle = self._candle(values, 0, source)
             if isinstance(candle, Anomaly):
                 anomalies.append(candle)
                 if not candle.to_ms:

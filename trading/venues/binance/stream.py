@@ -1,71 +1,54 @@
-"""Binance's kline stream of one market: one websocket at a time, read to its end.
+"""How Binance's stream socket is spoken: one combined socket, candles asked for by command.
 
-The venue pings every 20 s and the websocket library answers; our own pings find a dead path. The venue's rules are in
-its ``web-socket-streams.md``.
+The venue's rules are in its ``web-socket-streams.md``.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import json
+from collections.abc import Sequence
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from trading.config.model import BinanceUsdmVenue, BinanceVenue
+from trading.venues.adapter import Pace
 
-from trading.errors import VenueRetryable
-from trading.venues.origin import Origin
+__all__ = ["BinanceWire"]
 
-__all__ = ["close_reason", "kline_socket", "stream_address"]
-
-_LARGEST_MESSAGE = 64 * 1024
-_HELD_MESSAGES = 256
-
-
-def stream_address(base: str, symbol: str, interval: str = "1m") -> str:
-    """The URL of one raw kline stream below ``base``."""
-    return f"{base.rstrip('/')}/ws/{symbol.lower()}@kline_{interval}"
+# The venue counts 5 messages a second, its pings' answers among them, and 300 attempts to connect in 5 minutes.
+_PACE = Pace(symbols=1024, messages_per_s=3.0, spacing_s=1.1)
+_STREAMS_A_MESSAGE = 200
+_ENVELOPE = '{"stream":"'
 
 
-class _ConnectHere(connect):
-    """Follows no redirect: a feed talks to the host that its configuration names, or to none."""
+class BinanceWire:
+    """Candles of 1m for many symbols on the combined stream; the same for spot and for the futures."""
 
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
+    pace = _PACE
+    ping = None
 
+    def __init__(self, settings: BinanceVenue | BinanceUsdmVenue) -> None:
+        self.url = settings.stream_url.rstrip("/") + "/stream"
+        self._commands = 0
 
-@asynccontextmanager
-async def kline_socket(url: str, *, origin: Origin, timeout_s: float) -> AsyncIterator[ClientConnection]:
-    """Open the socket for the length of a ``with`` block; raise VenueRetryable that says why it cannot be opened."""
-    opening = _ConnectHere(
-        url,
-        open_timeout=timeout_s,
-        close_timeout=1.0,
-        compression=None,
-        max_size=_LARGEST_MESSAGE,
-        max_queue=_HELD_MESSAGES,
-        proxy=True if origin == "venue" else None,
-        user_agent_header="manta",
-    )
-    try:
-        socket = await opening
-    except InvalidStatus as error:
-        after = error.response.headers.get("Retry-After", "")
-        wait_s = float(after) if after.isdecimal() else None
-        raise VenueRetryable(f"refused with HTTP {error.response.status_code}", retry_after_s=wait_s) from error
-    except TimeoutError as error:
-        raise VenueRetryable(f"no connection within {timeout_s:g} s") from error
-    except (InvalidHandshake, InvalidURI, OSError, EOFError, ConnectionClosed) as error:
-        raise VenueRetryable(f"no connection: {error or type(error).__name__}") from error
-    try:
-        yield socket
-    finally:
-        await socket.close()
+    def subscribe(self, symbols: Sequence[str]) -> list[str]:
+        return self._say("SUBSCRIBE", symbols)
 
+    def unsubscribe(self, symbols: Sequence[str]) -> list[str]:
+        return self._say("UNSUBSCRIBE", symbols)
 
-def close_reason(error: ConnectionClosed) -> str:
-    """Say in a few words how a connection ended."""
-    frame = error.rcvd or error.sent
-    if frame is None:
-        return "connection broke"
-    who = "venue" if error.rcvd is not None else "we"
-    return f"{who} closed with {frame.code} {frame.reason}".rstrip()
+    def route(self, raw: str | bytes) -> str | None:
+        text = raw if isinstance(raw, str) else raw.decode("utf-8", "replace")
+        if text.startswith(_ENVELOPE):
+            symbol, at, _ = text[len(_ENVELOPE) : len(_ENVELOPE) + 60].partition("@")
+            return symbol.upper() if at else ""
+        return None if text.startswith('{"result":') else ""
+
+    def answer(self, raw: str | bytes) -> str | None:
+        return None
+
+    def _say(self, method: str, symbols: Sequence[str]) -> list[str]:
+        said = []
+        for start in range(0, len(symbols), _STREAMS_A_MESSAGE):
+            self._commands += 1
+            names = [f"{symbol.lower()}@kline_1m" for symbol in symbols[start : start + _STREAMS_A_MESSAGE]]
+            said.append(json.dumps({"method": method, "params": names, "id": self._commands}, separators=(",", ":")))
+        return said

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from trading.candle_columns import CandleColumns
 from trading.candle_files import load_columns
 from trading.errors import BadInput
-from trading.venues.simulator.sample import SAMPLE_FILE, SAMPLE_SYMBOL, SESSION_START_MS
+from trading.venues.simulator.dialect import VenueLimits
+from trading.venues.simulator.dialects import dialect_of
+from trading.venues.simulator.sample import SAMPLE_FILE, SAMPLE_SYMBOLS, SESSION_START_MS
 from trading.venues.simulator.server import DEFAULT_LEAD, Simulator
 
 __all__ = ["ServeOptions", "run"]
 
 
+_UNLIMITED = 10**9
+
+
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """What to play and how. ``files`` maps symbols to candle files; none means the sample.
+    """What to play and how. ``files`` maps the venue's symbols to candle files; none means the sample.
 
     ``start_ms`` is where the replay begins, with everything before it as history; None means the first candle, or day
     15 of the sample. Minutes before ``from_ms`` or from ``until_ms`` on do not exist. ``speed`` None is lockstep.
+    ``limited`` False lets a client ask as often as it likes.
     """
 
+    venue: str = "binance"
     files: dict[str, Path] = field(default_factory=dict)
     start_ms: int | None = None
     from_ms: int | None = None
@@ -35,6 +43,7 @@ class ServeOptions:
     paused: bool = False
     port: int = 0
     control_port: int = 0
+    limited: bool = True
 
 
 async def run(options: ServeOptions) -> None:
@@ -47,11 +56,13 @@ async def run(options: ServeOptions) -> None:
         start_ms = SESSION_START_MS
     simulator = Simulator(
         _load(options),
+        venue=options.venue,
         start_ms=start_ms,
         speed=options.speed,
         lead=options.lead,
         port=options.port,
         control_port=options.control_port,
+        limits=None if options.limited else VenueLimits(weight=_UNLIMITED),
     )
     if options.paused:
         simulator.session.pause()
@@ -65,6 +76,7 @@ async def run(options: ServeOptions) -> None:
                 "rest_url": simulator.rest_url,
                 "stream_url": simulator.stream_url,
                 "control_url": simulator.control_url,
+                "venue": options.venue,
                 "symbols": list(simulator.session.tapes),
                 "start_ms": simulator.session.start_ms,
                 "end_ms": simulator.session.end_ms,
@@ -80,13 +92,16 @@ async def run(options: ServeOptions) -> None:
 
 
 def _load(options: ServeOptions) -> dict[str, CandleColumns]:
-    files = options.files or {SAMPLE_SYMBOL: SAMPLE_FILE}
+    dialect = dialect_of(options.venue)
+    files = options.files or {SAMPLE_SYMBOLS[options.venue]: SAMPLE_FILE}
     for symbol in files:
-        if not symbol.isascii() or not symbol.isalnum() or symbol != symbol.upper():
-            raise BadInput(f"Symbol {symbol!r} is not one.", field="symbol", value=symbol, fix="Write it like BTCUSDT.")
-    return {
-        symbol: load_columns(
-            path, f"binance:{symbol}", interval="1m", start_ms=options.from_ms, end_ms=options.until_ms
-        )
-        for symbol, path in files.items()
+        if not re.fullmatch(dialect.symbol_pattern, symbol):
+            like = SAMPLE_SYMBOLS[options.venue]
+            raise BadInput(f"Symbol {symbol!r} is not one.", field="symbol", value=symbol, fix=f"Write it like {like}.")
+    market = f"{options.venue}:any"
+    # Many symbols may replay one file: it is read once.
+    read = {
+        path: load_columns(path, market, interval="1m", start_ms=options.from_ms, end_ms=options.until_ms)
+        for path in set(files.values())
     }
+    return {symbol: replace(read[path], market=f"{options.venue}:{symbol}") for symbol, path in files.items()}

@@ -1,4 +1,4 @@
-"""The simulator as a running server: one port that speaks as Binance, one for orders to the simulator itself.
+"""The simulator as a running server: one port that speaks as a venue, one for orders to the simulator itself.
 
 async with Simulator(candles, "BTCUSDT", speed=60) as simulator:
     ...  # simulator.rest_url, simulator.stream_url, simulator.control_url
@@ -12,7 +12,6 @@ import errno
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,8 +20,9 @@ from aiohttp import web
 from trading.candle_columns import CandleColumns, columns_of
 from trading.candles import Candle
 from trading.errors import BadInput
+from trading.venues.simulator.dialect import VenueLimits
+from trading.venues.simulator.dialects import dialect_of
 from trading.venues.simulator.faults import parse_fault
-from trading.venues.simulator.rest import Rest
 from trading.venues.simulator.session import Session
 from trading.venues.simulator.stream import Hub
 
@@ -38,17 +38,8 @@ _MIN_WAIT_S = 0.01
 Candles = CandleColumns | Sequence[Candle]
 
 
-@dataclass(frozen=True, slots=True)
-class VenueLimits:
-    """The venue's own rules. The defaults are Binance's; tests shorten them."""
-
-    ping_interval_s: float = 20.0
-    pong_timeout_s: float = 60.0
-    weight_per_minute: int = 6000
-
-
 class Simulator:
-    """Binance spot over recorded 1m candles, on loopback.
+    """A venue over recorded 1m candles, on loopback, in that venue's own protocol.
 
     ``speed`` 1 … 3600 plays that many times faster than life; without it the replay is in lockstep: it waits for a
     subscriber, and stays at most ``lead`` minutes ahead of the watermark posted to the control port. ``candles`` may be
@@ -56,17 +47,18 @@ class Simulator:
     port is taken. Nothing is stored: leaving ends everything.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has a default that fits
         self,
         candles: Candles | Mapping[str, Candles],
         symbol: str = "",
         *,
+        venue: str = "binance",
         start_ms: int | None = None,
         speed: float | None = None,
         lead: int = DEFAULT_LEAD,
         port: int = 0,
         control_port: int = 0,
-        limits: VenueLimits = VenueLimits(),
+        limits: VenueLimits | None = None,
     ) -> None:
         by_symbol = candles if isinstance(candles, Mapping) else {symbol: candles}
         columns = {
@@ -74,15 +66,11 @@ class Simulator:
         }
         if speed is not None and speed <= 0:
             raise BadInput(f"Speed {speed} is not possible.", field="speed", value=speed, fix="Choose from 1 to 3600.")
-        self.session = Session(columns, start_ms=start_ms, speed=speed or 0.0, lead=lead)
+        kind = dialect_of(venue)
+        self.session = Session(columns, start_ms=start_ms, speed=speed or 0.0, lead=lead, settle_ms=kind.settle_ms)
         self._ports = (port, control_port)
-        self._hub = Hub(
-            refuses=self.session.faults.refuses,
-            changed=self._subscriptions_changed,
-            ping_interval_s=limits.ping_interval_s,
-            pong_timeout_s=limits.pong_timeout_s,
-        )
-        self._rest = Rest(self.session, self._catch_up, limits.weight_per_minute)
+        self.dialect = kind(self.session, self._catch_up, limits)
+        self._hub = Hub(self.dialect, changed=self._subscriptions_changed)
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._runners: list[web.AppRunner] = []
@@ -99,7 +87,7 @@ class Simulator:
             await self._close_ports()
             raise
         self.rest_url = f"http://{_HOST}:{port}"
-        self.stream_url = f"ws://{_HOST}:{port}"
+        self.stream_url = f"ws://{_HOST}:{port}{self.dialect.stream_base}"
         self.control_url = f"http://{_HOST}:{control}"
         self._driver = asyncio.create_task(self._drive())
         return self
@@ -132,8 +120,9 @@ class Simulator:
             "connections": self._hub.connections,
             "connections_total": self._hub.connections_total,
             "frames_sent": self._hub.frames_sent,
-            "rest_requests": self._rest.requests,
-            "used_weight": self._rest.used_weight,
+            "venue": self.dialect.venue,
+            "rest_requests": self.dialect.requests,
+            "used_weight": self.dialect.weights.used,
         }
 
     async def _listen(self, routes: list[web.AbstractRouteDef], port: int, field: str) -> int:
@@ -185,18 +174,16 @@ class Simulator:
             self._hub.deliver(self.session.run_to(self._target_ms()))
         return self.session.position_ms
 
-    def _subscriptions_changed(self, streams: set[str]) -> None:
-        self.session.want(streams)
+    def _subscriptions_changed(self, topics: set[tuple[str, str]]) -> None:
+        self.session.want(topics)
         self._wake.set()
 
     # The two ports
 
     def _venue_routes(self) -> list[web.AbstractRouteDef]:
         return [
-            *self._rest.routes(),
-            web.get("/ws", self._hub.handle),
-            web.get("/ws/{streams:.+}", self._hub.handle),
-            web.get("/stream", self._hub.handle),
+            *self.dialect.rest_routes(),
+            *(web.get(path, self._hub.handle) for path in self.dialect.socket_paths()),
         ]
 
     def _control_routes(self) -> list[web.AbstractRouteDef]:

@@ -2,49 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 from trading.candle_columns import CandleColumns
 from trading.errors import BadInput
 from trading.intervals import MINUTE_MS, parse_interval
-from trading.venues.simulator.faults import Fault, FaultBox
+from trading.venues.simulator.faults import Action, Fault, FaultBox, Send
 from trading.venues.simulator.tape import CLOSE_DELAY_MS, Frame, Kline, Tape, fold
-from trading.venues.simulator.wire import kline_message
 
-__all__ = ["NATIVE_INTERVALS", "Action", "Send", "Session"]
+__all__ = ["Session"]
 
-# The venue's own intervals but 1s, which no file of minutes can give.
-NATIVE_INTERVALS = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M")
 _NEVER_MS = 2**62
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send ``text``, a bare message, to the subscribers of ``stream``."""
-
-    stream: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """Do what the fault says to the stream connections."""
-
-    fault: Fault
-
-
 class Session:
-    """One replay over one or more symbols.
+    """One replay over one or more symbols, the same for every venue: a dialect puts what it says into words.
 
     ``position_ms`` is the venue's time. It never goes back, and every frame up to it has been given out. With ``speed``
     it follows the host's clock that many times faster; in lockstep (``speed`` 0) it goes up to ``watermark + lead``
-    minutes, and only while somebody listens. At the end of the candles it stands still.
+    minutes, and only while somebody listens. At the end of the candles it stands still. ``settle_ms`` is how long after
+    a close the venue has told of it: a stop for a while always comes then.
     """
 
     def __init__(
-        self, candles: Mapping[str, CandleColumns], *, start_ms: int | None = None, speed: float = 0.0, lead: int = 500
+        self,
+        candles: Mapping[str, CandleColumns],
+        *,
+        start_ms: int | None = None,
+        speed: float = 0.0,
+        lead: int = 500,
+        settle_ms: int = CLOSE_DELAY_MS,
     ) -> None:
         if speed and not 1 <= speed <= 3600:
             raise BadInput(f"Speed {speed} is not possible.", field="speed", value=speed, fix="Choose from 1 to 3600.")
@@ -56,6 +44,7 @@ class Session:
         self.start_ms = _checked_start(start_ms, first_ms, self.end_ms)
         self.speed = speed
         self.lead = lead
+        self._settle_ms = settle_ms
         self.position_ms = self.start_ms
         self.faults = FaultBox()
         self.paused = False
@@ -63,6 +52,7 @@ class Session:
         self._anchor: tuple[float, int] | None = None
         self._watermarks = dict.fromkeys(self.tapes, self.start_ms)
         self._wanted: dict[str, dict[str, _Wide]] = {symbol: {} for symbol in self.tapes}
+        self._to_revise: dict[str, list[int]] = {symbol: [] for symbol in self.tapes}
         for tape in self.tapes.values():
             tape.seek(self.start_ms)
 
@@ -81,7 +71,7 @@ class Session:
 
     def watermark(self, position_ms: int, market: str | None = None) -> None:
         """Note that ``market`` (a symbol, or venue:symbol), or every one, is handled up to ``position_ms``."""
-        symbol = market.rpartition(":")[2] if market else None
+        symbol = market if market is None or market in self.tapes else market.partition(":")[2]
         if symbol and symbol not in self.tapes:
             served = ", ".join(self.tapes)
             raise BadInput(f"{market} is not played.", field="market", value=market, fix=f"Played are {served}.")
@@ -93,7 +83,7 @@ class Session:
         if self.paused:
             target = self.position_ms
         elif self.is_lockstep:
-            target = self.watermark_ms + self.lead * MINUTE_MS + CLOSE_DELAY_MS if listening else self.position_ms
+            target = self.watermark_ms + self.lead * MINUTE_MS + self._settle_ms if listening else self.position_ms
         else:
             if self._anchor is None:
                 self._anchor = (host_s, self.position_ms)
@@ -121,7 +111,8 @@ class Session:
         self._anchor = None
         begun = (self.position_ms - CLOSE_DELAY_MS) // MINUTE_MS * MINUTE_MS
         base = max(begun, self.start_ms)
-        return min(base + minutes * MINUTE_MS, self.end_ms) + CLOSE_DELAY_MS
+        end_ms = base + minutes * MINUTE_MS
+        return end_ms + self._settle_ms if end_ms < self.end_ms else self.end_ms + CLOSE_DELAY_MS
 
     def order(self, fault: Fault) -> Action | None:
         """Take a fault from the control port; return what must be done to the connections now."""
@@ -130,15 +121,14 @@ class Session:
             return None
         return None if self.faults.arm(fault, self._next_minute_ms()) else Action(fault)
 
-    def want(self, streams: set[str]) -> None:
-        """Say which streams somebody listens to; only the minutes' own stream is made without being asked for."""
+    def want(self, topics: Collection[tuple[str, str]]) -> None:
+        """Say which (symbol, interval) somebody listens to; only minutes are made without being asked for."""
         for symbol, wide in self._wanted.items():
-            for name in NATIVE_INTERVALS[1:]:
-                stream = f"{symbol.lower()}@kline_{name}"
-                if stream not in streams:
-                    wide.pop(name, None)
-                elif name not in wide:
-                    wide[name] = _Wide(name, self.tapes[symbol], self.position_ms)
+            for name in [name for name in wide if (symbol, name) not in topics]:
+                del wide[name]
+        for symbol, name in topics:
+            if name != "1m" and symbol in self._wanted and name not in self._wanted[symbol]:
+                self._wanted[symbol][name] = _Wide(name, self.tapes[symbol], self.position_ms)
 
     def run_to(self, target_ms: int, most: int = _NEVER_MS) -> list[Send | Action]:
         """Move the position towards ``target_ms``; return, in the order of the venue's time, what happens on the way.
@@ -173,11 +163,25 @@ class Session:
         if lost:
             return
         for name, kline, closed in states:
-            stream = f"{symbol.lower()}@kline_{name}"
             first_trade = frame.first_trade if name == "1m" else frame.first_trade + frame.kline.trades - kline.trades
-            text = kline_message(symbol, name, frame.event_ms, kline, first_trade=first_trade, closed=closed)
-            for each in self.faults.closing(stream, text) if closed else (text,):
-                yield Send(stream, each)
+            send = Send(symbol, name, frame.event_ms, kline, first_trade, frame.added_volume, closed)
+            if closed:
+                yield from self.faults.closing(send)
+            else:
+                yield send
+        if not frame.closed:
+            yield from self._revisions(tape, frame)
+        elif self.faults.use("revise"):
+            self._to_revise[symbol].append(frame.kline.open_ms)
+
+    def _revisions(self, tape: Tape, frame: Frame) -> Iterator[Send]:
+        """Tell again, with other values, the closed minutes that are to be revised; REST has them from now on."""
+        times, self._to_revise[tape.symbol] = self._to_revise[tape.symbol], []
+        for open_ms in times:
+            yield Send(tape.symbol, "1m", frame.event_ms, tape.revise(open_ms), frame.first_trade, 0, True)
+        if times:
+            wanted = self._wanted[tape.symbol]
+            self._wanted[tape.symbol] = {name: _Wide(name, tape, self.position_ms) for name in wanted}
 
     def _next_minute_ms(self) -> int:
         """The open of the next minute of which nothing has been given out."""

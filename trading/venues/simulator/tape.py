@@ -10,6 +10,7 @@ takers, and four trades in a minute that traded.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
@@ -45,11 +46,14 @@ class Kline(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """One state of a minute, sent at ``event_ms``. ``first_trade`` is the id of its first trade, if it has one."""
+    """One state of a minute, sent at ``event_ms``. ``first_trade`` is the id of its first trade, if it has one;
+    ``added_volume`` is what was traded since the state before.
+    """
 
     event_ms: int
     kline: Kline
     first_trade: int
+    added_volume: int
     closed: bool
 
 
@@ -98,13 +102,19 @@ class Tape:
         self._frames = []
         if self._index < len(self._times):
             kline, first_trade = self._minute(self._index)
-            self._frames = [
-                Frame(kline.open_ms + delay, state, first_trade, stage == _STAGES - 1)
-                for stage, (delay, state) in enumerate(zip(FRAME_DELAYS_MS, _states(kline), strict=True))
-            ]
+            before = 0
+            for stage, (delay, state) in enumerate(zip(FRAME_DELAYS_MS, _states(kline), strict=True)):
+                added = state.volume - before
+                before = state.volume
+                self._frames.append(Frame(kline.open_ms + delay, state, first_trade, added, stage == _STAGES - 1))
 
     def _minute(self, index: int) -> tuple[Kline, int]:
         return self._filled.klines(index, index + 1)[0], self._filled.first_trade(index)
+
+    def revise(self, open_ms: int) -> Kline:
+        """Change a past minute as a venue that corrects itself does: it went a little higher, and closed there."""
+        index = int(np.searchsorted(self._times, open_ms))
+        return self._filled.revise(index)
 
     def klines(
         self, interval: Interval, now_ms: int, limit: int, *, start_ms: int | None = None, end_ms: int | None = None
@@ -169,6 +179,15 @@ class _Filled:
 
     def first_trade(self, index: int) -> int:
         return int(self._trades_before[index]) + 1
+
+    def revise(self, index: int) -> Kline:
+        columns = self._columns
+        high, close, volume = (array.copy() for array in (columns.high, columns.close, columns.volume))
+        high[index] += max(1, int(high[index]) // 1000)
+        close[index] = high[index]
+        volume[index] += max(1, int(volume[index]) // 100)
+        self._columns = replace(columns, high=high, close=close, volume=volume)
+        return self.klines(index, index + 1)[0]
 
     def klines(self, begin: int, stop: int) -> list[Kline]:
         columns, part = self._columns, slice(begin, stop)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -17,15 +16,14 @@ from aiohttp import web
 from tests.trading.venues.simulator.rig import running
 from trading.candle_columns import CandleColumns
 from trading.candle_files import load_columns
+from trading.clock import steady_ns
 from trading.config.model import BinanceVenue
 from trading.errors import ConfigError, MantaError, VenueAuth, VenueRetryable
 from trading.markets import Market
 from trading.venues.binance.history import BinanceHistory
-from trading.venues.binance.messages import KlineReader
 from trading.venues.simulator.sample import SAMPLE_FILE, SAMPLE_MARKET
 
 MINUTE_MS = 60_000
-READER = KlineReader("binance:BTCUSDT", "BTCUSDT")
 Answer = Callable[[web.Request], web.StreamResponse]
 
 
@@ -65,7 +63,7 @@ def saying(status: int, body: object, **headers: str) -> Answer:
 
 
 async def page(history: BinanceHistory, from_ms: int = 0, to_ms: int | None = None, closed_by_ms: int = 0) -> Any:
-    return await history.page(READER, "BTCUSDT", from_ms, to_ms, closed_by_ms)
+    return await history.page("BTCUSDT", "1m", from_ms, to_ms, closed_by_ms)
 
 
 def row(minute: int, high: str = "2.0") -> list[Any]:
@@ -94,14 +92,16 @@ def listing(info: dict[str, Any]) -> Answer:
     return answer
 
 
+@pytest.mark.conforms("BN-17")
 async def test_the_venues_time_is_paired_with_the_midpoint_of_the_question() -> None:
     async with answering(saying(200, {"serverTime": 1499827319559})) as (history, _):
-        before = time.time_ns()
+        before = steady_ns()
         sample = await history.time()
         assert sample.venue_ms == 1499827319559
-        assert before <= sample.host_ns <= time.time_ns()
+        assert before <= sample.host.steady_ns <= steady_ns()
 
 
+@pytest.mark.conforms("BN-18")
 async def test_a_recorded_market_is_described_with_its_rounding_rules(shared_data: Path) -> None:
     path = shared_data / "messages" / "binance" / "rest_exchangeInfo_spot_20211012_full.jsonl.gz"
     async with answering(listing(exchange_info(path))) as (history, _):
@@ -124,6 +124,7 @@ async def test_every_recorded_spot_market_that_trades_can_be_described(shared_da
                 assert market.min_notional > 0
 
 
+@pytest.mark.conforms("BN-15")
 async def test_the_lower_of_the_venues_and_the_configured_weight_limit_holds(shared_data: Path) -> None:
     path = shared_data / "messages" / "binance" / "rest_exchangeInfo_spot_20211012_full.jsonl.gz"
     for configured, expected in ((5000, 1200), (100, 100)):
@@ -132,6 +133,7 @@ async def test_the_lower_of_the_venues_and_the_configured_weight_limit_holds(sha
             assert history.limiter.limit == expected
 
 
+@pytest.mark.conforms("BN-18")
 async def test_an_unknown_symbol_is_refused_with_the_nearest_names(shared_data: Path) -> None:
     path = shared_data / "messages" / "binance" / "rest_exchangeInfo_spot_20211012_full.jsonl.gz"
     async with answering(listing(exchange_info(path))) as (history, _):
@@ -140,6 +142,7 @@ async def test_an_unknown_symbol_is_refused_with_the_nearest_names(shared_data: 
         assert caught.value.field == "markets"
 
 
+@pytest.mark.conforms("BN-18")
 async def test_a_market_that_does_not_trade_is_refused(shared_data: Path) -> None:
     path = shared_data / "messages" / "binance" / "rest_exchangeInfo_spot_20211012_full.jsonl.gz"
     info = exchange_info(path)
@@ -159,6 +162,7 @@ async def test_the_simulators_market_is_described_and_an_unknown_one_is_not(mont
                 await history.market("BTCUSD")
 
 
+@pytest.mark.conforms("BN-06")
 async def test_the_open_candle_is_left_out_and_proves_what_is_before_it() -> None:
     async with answering(saying(200, [row(1), row(2), row(4)])) as (history, _):
         got = await page(history, MINUTE_MS, None, closed_by_ms=4 * MINUTE_MS + 30_000)
@@ -169,6 +173,7 @@ async def test_the_open_candle_is_left_out_and_proves_what_is_before_it() -> Non
         assert got.through_ms == 5 * MINUTE_MS
 
 
+@pytest.mark.conforms("BN-06")
 async def test_a_full_page_says_that_there_is_more_and_a_question_is_no_larger_than_needed() -> None:
     async with answering(saying(200, [row(1), row(2), row(3)])) as (history, asked):
         got = await page(history, MINUTE_MS, 2 * MINUTE_MS, closed_by_ms=10 * MINUTE_MS)
@@ -209,6 +214,7 @@ async def test_a_last_row_that_is_unusable_counts_as_seen() -> None:
         (saying(400, {"code": -1121, "msg": "Invalid symbol."}), MantaError, 1),
     ],
 )
+@pytest.mark.conforms("BN-16", "BN-19")
 async def test_each_refusal_says_what_to_do(answer: Answer, kind: type[MantaError], asked_times: int) -> None:
     async with answering(answer) as (history, asked):
         with pytest.raises(kind):
@@ -216,6 +222,7 @@ async def test_each_refusal_says_what_to_do(answer: Answer, kind: type[MantaErro
         assert len(asked) == asked_times
 
 
+@pytest.mark.conforms("BN-16")
 async def test_after_a_ban_the_venue_is_left_alone() -> None:
     async with answering(saying(418, {"code": -1003, "msg": "ban"}, Retry_After="120")) as (history, asked):
         with pytest.raises(VenueRetryable) as caught:
@@ -227,6 +234,7 @@ async def test_after_a_ban_the_venue_is_left_alone() -> None:
         assert len(asked) == 1
 
 
+@pytest.mark.conforms("BN-15")
 async def test_the_weight_that_the_venue_counts_is_ours_too() -> None:
     async with answering(saying(200, [], X_MBX_USED_WEIGHT_1M="77")) as (history, _):
         await page(history)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from trading.candles import Candle, check_candle, from_units
 from trading.feed_events import Anomaly
-from trading.venues.binance.messages import Forming, KlineReader, ServerShutdown
+from trading.venues.adapter import Forming, Message, ServerShutdown
+from trading.venues.binance.messages import KlineReader
 
 READER = KlineReader("binance:BTCUSDT", "BTCUSDT")
 KLINE = {
@@ -34,8 +35,15 @@ def frame(**changes: Any) -> str:
     return json.dumps({"e": "kline", "E": 1672515840003, "s": "BTCUSDT", "k": kline}, separators=(",", ":"))
 
 
+def read(raw: str | bytes, received_ns: int, *, want_forming: bool = True) -> Message | None:
+    """What one message means, None if nothing."""
+    found = READER.read(raw, received_ns, want_forming=want_forming)
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
 def anomaly(raw: str | bytes) -> Anomaly:
-    found = READER.read(raw, 1)
+    found = read(raw, 1)
     assert isinstance(found, Anomaly), found
     return found
 
@@ -51,8 +59,9 @@ def recorded(folder: Path) -> Iterator[tuple[str, Any]]:
                 yield path.name, json.loads(entry["raw"]) if "raw" in entry else entry.get("body")
 
 
+@pytest.mark.conforms("BN-03")
 def test_a_closed_candle_is_read_exactly() -> None:
-    candle = READER.read(frame(), 77)
+    candle = read(frame(), 77)
     assert candle == Candle(
         "binance:BTCUSDT", "1m", 1672515780000, 1672515840000, 1650010000000, 1651200000000, 1649990000000,
         1651020000000, 1050000000, 17335500000000, 100, 510000000, "live", 0, True, 77,
@@ -60,32 +69,35 @@ def test_a_closed_candle_is_read_exactly() -> None:
 
 
 @pytest.mark.covers("S1-5a")
+@pytest.mark.conforms("BN-02")
 def test_raw_combined_spaced_and_binary_messages_say_the_same() -> None:
     plain = frame()
     message = json.loads(plain)
     combined = json.dumps({"stream": "btcusdt@kline_1m", "data": message})
     for text in (plain, combined, json.dumps(message, indent=1), plain.encode(), json.dumps(message, sort_keys=True)):
-        assert READER.read(text, 77) == READER.read(plain, 77)
+        assert read(text, 77) == read(plain, 77)
 
 
+@pytest.mark.conforms("BN-01")
 def test_an_open_candle_is_forming_and_is_read_only_when_wanted() -> None:
     text = frame(x=False)
-    forming = READER.read(text, 77)
+    forming = read(text, 77)
     assert isinstance(forming, Forming)
     assert forming.candle is not None
     assert forming.candle.close == 1651020000000
-    assert READER.read(text, 77, want_forming=False) == Forming(None)
+    assert read(text, 77, want_forming=False) == Forming(None)
 
 
 @pytest.mark.parametrize("changes", [{"s": "ETHUSDT"}, {"i": "5m"}])
 def test_the_short_cut_for_open_candles_never_passes_another_market(changes: dict[str, str]) -> None:
     text = json.dumps({"e": "kline", "k": KLINE | {"x": False} | changes}, separators=(",", ":"))
-    assert isinstance(READER.read(text, 1, want_forming=False), Anomaly)
+    assert isinstance(read(text, 1, want_forming=False), Anomaly)
 
 
 @given(st.binary(max_size=80) | st.text(max_size=80), st.booleans())
+@pytest.mark.conforms("BN-09")
 def test_no_message_raises(raw: str | bytes, want_forming: bool) -> None:
-    assert not isinstance(READER.read(raw, 1, want_forming=want_forming), Candle)
+    assert not isinstance(read(raw, 1, want_forming=want_forming), Candle)
 
 
 @given(
@@ -97,7 +109,7 @@ def test_no_message_raises(raw: str | bytes, want_forming: bool) -> None:
 )
 def test_no_value_raises_and_none_makes_an_insane_candle(key: str, value: Any) -> None:
     text = json.dumps({"e": "kline", "s": "BTCUSDT", "k": KLINE | {key: value}})
-    found = READER.read(text, 1)
+    found = read(text, 1)
     if isinstance(found, Candle):
         assert check_candle(found) is None
     rows = READER.rows([[value if i == list(KLINE).index(key) % 12 else cell for i, cell in enumerate(ROW)]])
@@ -144,23 +156,26 @@ def test_a_message_cut_anywhere_is_malformed(length: int) -> None:
         ('{"stream":"btcusdt@trade","data":{"e":"trade"}}', "unknown"),
     ],
 )
+@pytest.mark.conforms("BN-09")
 def test_everything_else_is_named(raw: str | bytes, reason: str) -> None:
     found = anomaly(raw)
     assert found.reason == reason
     assert len(found.detail) < 600
 
 
+@pytest.mark.conforms("BN-11")
 def test_answers_to_commands_are_silent_and_a_shutdown_is_heard() -> None:
-    assert READER.read('{"result":null,"id":1}', 1) is None
-    assert isinstance(READER.read('{"e":"serverShutdown","E":1770123456789}', 1), ServerShutdown)
+    assert read('{"result":null,"id":1}', 1) is None
+    assert isinstance(read('{"e":"serverShutdown","E":1770123456789}', 1), ServerShutdown)
     text = '{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}'
-    assert isinstance(READER.read(text, 1), ServerShutdown)
+    assert isinstance(read(text, 1), ServerShutdown)
 
 
 def test_zeros_beyond_eight_decimals_are_no_precision() -> None:
-    assert isinstance(READER.read(frame(c="16510.200000000000"), 1), Candle)
+    assert isinstance(read(frame(c="16510.200000000000"), 1), Candle)
 
 
+@pytest.mark.conforms("BN-03")
 def test_a_row_of_a_cut_candle_still_stands_for_its_minute() -> None:
     cut = [*ROW[:6], ROW[0] + 12_345, *ROW[7:]]
     assert READER.rows([cut]).candles[0].close_time_ms == ROW[0] + 60_000
@@ -186,7 +201,7 @@ def test_recorded_stream_messages_are_read(shared_data: Path) -> None:
         if not isinstance(data, dict) or data.get("e") != "kline":
             continue
         kline = data["k"]
-        found = KlineReader(f"binance:{kline['s']}", kline["s"], kline["i"]).read(json.dumps(message), 1)
+        (found,) = KlineReader(f"binance:{kline['s']}", kline["s"], kline["i"]).read(json.dumps(message), 1)
         candle = found.candle if isinstance(found, Forming) else found
         if isinstance(candle, Anomaly) and ("docs" in name or "fixtures" in name):
             # Made-up examples show the shape only: some have a low above their open.

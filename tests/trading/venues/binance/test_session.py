@@ -7,13 +7,14 @@ import time
 
 import pytest
 
-from tests.trading.venues.binance.rig import MARKET, MINUTE_MS, Fed, feeding
+from tests.trading.venues.rig import MINUTE_MS, feeding, gateway
 from tests.trading.venues.simulator.rig import Rig, running
 from trading.candle_columns import CandleColumns
 from trading.candle_files import load_columns
 from trading.config.model import BinanceVenue
 from trading.errors import ConfigError
-from trading.venues.binance.session import MarketFeed, Outlets
+from trading.venues.gateway import Gateway
+from trading.venues.session import MarketFeed, Outlets
 from trading.venues.simulator.sample import SAMPLE_FILE, SAMPLE_MARKET
 
 DAY = 1440
@@ -82,6 +83,7 @@ async def test_damaged_repeated_swapped_and_lost_frames_change_nothing(month: Ca
 
 
 @pytest.mark.covers("S1-4", "W19")
+@pytest.mark.conforms("BN-05")
 async def test_after_a_dropped_and_refused_connection_everything_in_between_is_filled(month: CandleColumns) -> None:
     columns = part(month, DAY)
     async with running(columns, "BTCUSDT") as rig:
@@ -95,6 +97,7 @@ async def test_after_a_dropped_and_refused_connection_everything_in_between_is_f
 
 
 @pytest.mark.covers("S1-5b")
+@pytest.mark.conforms("BN-10")
 async def test_a_socket_that_freezes_without_closing_is_replaced(month: CandleColumns) -> None:
     async with (
         running(month, "BTCUSDT", speed=600) as rig,
@@ -110,6 +113,7 @@ async def test_a_socket_that_freezes_without_closing_is_replaced(month: CandleCo
         assert facts(series) == facts(month.slice(end_ms=series[-1].close_time_ms).candles())
 
 
+@pytest.mark.conforms("BN-11")
 async def test_an_old_connection_is_replaced_without_being_down(month: CandleColumns) -> None:
     async with (
         running(month, "BTCUSDT", speed=600) as rig,
@@ -162,6 +166,7 @@ async def test_slow_answers_are_asked_again(month: CandleColumns) -> None:
         assert fed.feed.stats()["rest_retries"] >= 2
 
 
+@pytest.mark.conforms("BN-07")
 async def test_minutes_without_trades_at_the_venue_are_absent(gapped: CandleColumns) -> None:
     async with running(gapped, "BTCUSDT") as rig, feeding(rig, start={"high_water_ms": gapped.start_ms}) as fed:
         await fed.until_told(gapped.end_ms)
@@ -198,6 +203,24 @@ async def test_a_slow_receiver_costs_memory_for_at_most_1000_candles_and_loses_n
         assert {note.reason for note in fed.notes} == {"overflow"}
 
 
+async def test_after_a_resume_nothing_found_before_is_delivered_and_everything_since_is(month: CandleColumns) -> None:
+    columns = part(month, DAY)
+    again_ms = columns.start_ms + 100 * MINUTE_MS
+    async with running(columns, "BTCUSDT") as rig, feeding(rig, start={"high_water_ms": columns.start_ms}) as fed:
+        await fed.until(lambda: len(fed.items) > 200)
+        fed.gate.clear()
+        await fed.until(lambda: fed.feed.stats()["waiting"] > 10)
+        before = len(fed.items)
+        fed.feed.resume(again_ms, ())
+        fed.gate.set()
+        await fed.until_told(columns.end_ms)
+    opens = [item.open_time_ms for item in fed.items[before - 1 :]]  # type: ignore[union-attr]
+    jumps = [place for place in range(1, len(opens)) if opens[place] != opens[place - 1] + MINUTE_MS]
+    # Perhaps the delivery that was under way, and then everything from where storage stands.
+    assert [opens[place] for place in jumps] == [again_ms]
+    assert opens[-1] == columns.end_ms - MINUTE_MS
+
+
 async def test_the_open_candle_is_told_at_most_once_a_second(month: CandleColumns) -> None:
     async with (
         running(month, "BTCUSDT", speed=600) as rig,
@@ -214,25 +237,39 @@ async def test_what_a_receiver_raises_ends_the_feed_and_leaves_nothing(month: Ca
         raise RuntimeError("storage is gone")
 
     async with running(part(month, 100), "BTCUSDT") as rig:
-        fed = Fed(rig, 0.0, {})
-        feed = MarketFeed(
-            MARKET,
-            BinanceVenue(rest_url=rig.simulator.rest_url, stream_url=rig.simulator.stream_url),
-            Outlets(refuse),
-            origin="simulator",
-            time_rate=0,
-        )
         before = asyncio.all_tasks()
-        with pytest.raises(RuntimeError, match="storage is gone"):
-            await asyncio.wait_for(feed.run(high_water_ms=month.start_ms), 10)
-        assert {task for task in asyncio.all_tasks() - before if "MarketFeed" in repr(task)} == set()
-        assert fed.items == []
+        async with gateway(rig) as open_gateway:
+            feed = MarketFeed(SAMPLE_MARKET, open_gateway, Outlets(refuse), time_rate=0)
+            with pytest.raises(RuntimeError, match="storage is gone"):
+                await asyncio.wait_for(feed.run(high_water_ms=month.start_ms), 10)
+            assert {task for task in asyncio.all_tasks() - before if "MarketFeed" in repr(task)} == set()
+        assert {task for task in asyncio.all_tasks() - before if "_Socket" in repr(task)} == set()
 
 
-async def test_a_feed_refuses_an_endpoint_of_the_other_kind() -> None:
-    async def nowhere(*_: object) -> None: ...
-
+async def test_a_gateway_refuses_an_endpoint_of_the_other_kind() -> None:
     loopback = BinanceVenue(rest_url="http://127.0.0.1:1", stream_url="ws://127.0.0.1:1")
     for settings, origin in ((loopback, "venue"), (BinanceVenue(), "simulator")):
         with pytest.raises(ConfigError):
-            MarketFeed(MARKET, settings, Outlets(nowhere), origin=origin)  # type: ignore[arg-type]
+            Gateway("binance", settings, origin=origin)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("offset_ms", [10_000, -10_000])
+async def test_a_venue_whose_clock_is_off_has_no_candle_taken_before_it_closed(
+    month: CandleColumns, offset_ms: int
+) -> None:
+    """Five seconds before the close the venue's clock says that it is past, and REST shows the candle as it is then."""
+    columns = part(month, 120)
+    start = columns.start_ms + 60 * MINUTE_MS
+    async with running(columns, "BTCUSDT", start_ms=start, speed=600) as rig:
+        rig.simulator.session.run_to(start + 10 * MINUTE_MS - 5_000)
+        rig.simulator.session.pause()
+        await rig.control.fault("clock", offset_ms=offset_ms)
+        async with feeding(rig, rate=600, start={"warmup_from_ms": columns.start_ms}) as fed:
+            await fed.until_told(start + 9 * MINUTE_MS)
+            await fed.until(lambda: fed.feed.venue_now_ms() is not None)
+            await rig.control.resume()
+            await fed.until_told(start + 30 * MINUTE_MS)
+        told = fed.series()
+        assert facts(told) == facts(columns.slice(columns.start_ms, told[-1].close_time_ms).candles())
+        assert fed.notes == []
+        assert fed.statuses == []

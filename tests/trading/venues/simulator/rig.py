@@ -27,9 +27,11 @@ class Rig:
     async def get(self, path: str, **query: Any) -> tuple[int, Any, dict[str, str]]:
         """Return (status, body, headers in lower case)."""
         async with self._http.get(self.simulator.rest_url + path, params=query) as response:
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            text = await response.text()
-            return response.status, json.loads(text) if text[:1] in "[{" else text, headers
+            return await _read(response)
+
+    async def post(self, path: str, body: Any) -> tuple[int, Any, dict[str, str]]:
+        async with self._http.post(self.simulator.rest_url + path, json=body) as response:
+            return await _read(response)
 
     async def klines(self, **query: Any) -> list[list[Any]]:
         status, body, _ = await self.get("/api/v3/klines", **({"symbol": "BTCUSDT", "interval": "1m"} | query))
@@ -39,6 +41,12 @@ class Rig:
     def connect(self, path: str = f"/ws/{STREAM}", **options: Any) -> connect:
         # A bounded queue would stop reading, and with it pongs and the closing handshake, while a test looks elsewhere.
         return connect(self.simulator.stream_url + path, compression=None, max_queue=None, **options)
+
+
+async def _read(response: aiohttp.ClientResponse) -> tuple[int, Any, dict[str, str]]:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    text = await response.text()
+    return response.status, json.loads(text) if response.content_type == "application/json" else text, headers
 
 
 @asynccontextmanager

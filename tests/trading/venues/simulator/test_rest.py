@@ -159,7 +159,7 @@ async def test_errors(sample: CandleColumns, query: dict[str, str], body: dict[s
 
 
 async def test_weights_are_counted_and_limited(sample: CandleColumns) -> None:
-    async with running(sample, "BTCUSDT", limits=VenueLimits(weight_per_minute=24)) as rig:
+    async with running(sample, "BTCUSDT", limits=VenueLimits(weight=24)) as rig:
         used = []
         for path, query in (("ping", {}), ("klines", {"symbol": "BTCUSDT", "interval": "1m"}), ("exchangeInfo", {})):
             used.append(int((await rig.get(f"/api/v3/{path}", **query))[2]["x-mbx-used-weight-1m"]))

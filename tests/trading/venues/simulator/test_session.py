@@ -7,8 +7,9 @@ import pytest
 
 from trading.candle_columns import CandleColumns
 from trading.errors import BadInput
-from trading.venues.simulator.faults import parse_fault
-from trading.venues.simulator.session import Action, Send, Session
+from trading.venues.simulator.dialects.binance import kline_text
+from trading.venues.simulator.faults import Action, Send, parse_fault
+from trading.venues.simulator.session import Session
 from trading.venues.simulator.tape import CLOSE_DELAY_MS
 
 MINUTE_MS = 60_000
@@ -19,7 +20,8 @@ def session(sample: CandleColumns, **options: Any) -> Session:
 
 
 def sent(happenings: list[Send | Action]) -> list[dict[str, Any]]:
-    return [json.loads(each.text)["k"] for each in happenings if isinstance(each, Send)]
+    """What is sent, as Binance words it."""
+    return [json.loads(kline_text(each))["k"] for each in happenings if isinstance(each, Send)]
 
 
 def test_lockstep_waits_for_a_listener_and_keeps_to_its_lead(sample: CandleColumns) -> None:
@@ -65,7 +67,7 @@ def test_two_symbols_are_told_in_the_order_of_time(sample: CandleColumns) -> Non
     replay = Session({"BTCUSDT": sample, "ETHUSDT": late}, speed=1)
 
     happenings = replay.run_to(sample.start_ms + 10 * MINUTE_MS + CLOSE_DELAY_MS)
-    events = [json.loads(each.text)["E"] for each in happenings if isinstance(each, Send)]
+    events = [each.event_ms for each in happenings if isinstance(each, Send)]
 
     assert events == sorted(events)
     assert len(happenings) == 4 * (10 + 5)
@@ -73,13 +75,13 @@ def test_two_symbols_are_told_in_the_order_of_time(sample: CandleColumns) -> Non
 
 def test_wide_streams_agree_with_rest(sample: CandleColumns) -> None:
     replay = session(sample, start_ms=sample.start_ms + 7 * MINUTE_MS)
-    replay.want({"btcusdt@kline_5m"})
+    replay.want({("BTCUSDT", "5m")})
 
     happenings = replay.run_to(sample.start_ms + 32 * MINUTE_MS)
     closed = [
         kline
-        for kline in sent([each for each in happenings if each.stream.endswith("5m")])
-        if kline["x"]  # type: ignore[union-attr]
+        for kline in sent([each for each in happenings if isinstance(each, Send) and each.interval == "5m"])
+        if kline["x"]
     ]
     from trading.intervals import parse_interval
 

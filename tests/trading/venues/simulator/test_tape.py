@@ -10,8 +10,8 @@ from trading.candle_columns import CandleColumns
 from trading.candle_files import load_columns
 from trading.errors import BadInput
 from trading.intervals import MINUTE, parse_interval
+from trading.venues.simulator.dialects.binance import Binance
 from trading.venues.simulator.sample import SAMPLE_END_MS, SAMPLE_START_MS, SESSION_START_MS
-from trading.venues.simulator.session import NATIVE_INTERVALS
 from trading.venues.simulator.tape import Frame, Kline, Tape
 from trading.venues.simulator.wire import decimal_text
 
@@ -75,7 +75,7 @@ def test_klines_never_tell_the_future(sample: CandleColumns) -> None:
     assert [row.close for row in closed] == [int(sample.close[0])]
 
 
-@pytest.mark.parametrize("name", NATIVE_INTERVALS)
+@pytest.mark.parametrize("name", tuple(Binance.intervals))
 def test_every_page_of_an_interval_agrees_with_the_whole(sample: CandleColumns, name: str) -> None:
     tape, interval = Tape("BTCUSDT", sample), parse_interval(name)
     now = sample.start_ms + 9 * 1440 * MINUTE_MS + 777 * MINUTE_MS + 30_000

@@ -1,0 +1,126 @@
+"""Single runs of many: a walk-forward hands them out, and processes or Ray tasks do them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from backtest.run import BacktestRequest, Source, simulate
+from trading.accounts.records import Fill, Transfer
+from trading.accounts.trades import Trade
+from trading.instances import history_ms
+
+__all__ = ["Job", "Outcome", "Runner", "in_processes", "run_job"]
+
+_NICENESS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run: ``request`` over a part of the candles. ``details`` asks for its trades, money movements and twin."""
+
+    number: int
+    request: BacktestRequest
+    details: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """``equity`` is the capital and then the end of each UTC day, ``held`` the value of what is held at the end.
+
+    ``exposure`` is the share of minutes with a position; ``twin`` the pessimistic total return. Without details there
+    are no trades, fills, transfers and twin.
+    """
+
+    number: int
+    equity: list[Decimal]
+    start_ms: int
+    end_ms: int
+    held: Decimal
+    exposure: float | None
+    trades: list[Trade]
+    fills: list[Fill]
+    transfers: list[Transfer]
+    twin: float | None
+
+
+Runner = Callable[[Source, Sequence[Job]], Iterator[Outcome]]
+"""Does all jobs over one source and gives their outcomes as they are done, in any order."""
+
+
+def run_job(source: Source, job: Job) -> Outcome:
+    """Run one job over its range and the history that warms it up."""
+    request = job.request
+    own = _cut(source, request)
+    if not own.candles or own.candles[-1].close_time_ms <= (request.start_ms or 0):
+        # A window in which the market did not trade at all: the money stayed where it was.
+        at_ms = request.start_ms or 0
+        return Outcome(job.number, [request.capital], at_ms, at_ms, Decimal(0), None, [], [], [], 0.0)
+    result = simulate(request, own, "walkforward", twin=job.details)
+    marks = result.records.equity
+    return Outcome(
+        number=job.number,
+        equity=result.equity.daily,
+        start_ms=result.equity.start_ms,
+        end_ms=result.equity.last_ms,
+        held=marks[-1].position_value if marks else Decimal(0),
+        exposure=result.score.exposure,
+        trades=result.trades if job.details else [],
+        fills=result.records.fills if job.details else [],
+        transfers=result.records.transfers if job.details else [],
+        twin=result.twin.total_return if result.twin is not None else None,
+    )
+
+
+def in_processes(workers: int) -> Runner:
+    """Run jobs in ``workers`` processes of their own; with one, in this process."""
+
+    def run(source: Source, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        if workers <= 1 or len(jobs) <= 1:
+            yield from (run_job(source, job) for job in jobs)
+            return
+        # Spawned, because a fork of a process that has threads or Ray in it may hang.
+        context = multiprocessing.get_context("spawn")
+        count = min(workers, len(jobs))
+        with ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(source,)) as pool:
+            waiting = [pool.submit(_run_here, job) for job in jobs]
+            try:
+                for done in as_completed(waiting):
+                    yield done.result()
+            finally:
+                for item in waiting:
+                    item.cancel()
+
+    return run
+
+
+_source: Source | None = None
+
+
+def _begin(source: Source) -> None:
+    """The candles go to each process once, not with each job."""
+    global _source  # noqa: PLW0603 - a process of the pool has no other place for it
+    _source = source
+    # Live actors may share the machine and must not wait for a search.
+    os.nice(_NICENESS)
+
+
+def _run_here(job: Job) -> Outcome:
+    if _source is None:
+        raise RuntimeError("this process was not given any candles")
+    return run_job(_source, job)
+
+
+def _cut(source: Source, request: BacktestRequest) -> Source:
+    """The candles from the warm-up of ``request`` to its end."""
+    candles = source.candles
+    if request.start_ms is not None:
+        from_ms = request.start_ms - history_ms(request.config())
+        candles = [candle for candle in candles if candle.open_time_ms >= from_ms]
+    if request.end_ms is not None:
+        candles = [candle for candle in candles if candle.close_time_ms <= request.end_ms]
+    return replace(source, candles=candles)

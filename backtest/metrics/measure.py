@@ -1,0 +1,130 @@
+"""All figures of a run at once, as plain data that goes through JSON unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from backtest.metrics.series import (
+    alpha_beta,
+    cagr,
+    calmar,
+    excess_kurtosis,
+    omega,
+    skewness,
+    ulcer_index,
+    volatility,
+)
+from backtest.metrics.trades import Excursion, excursions, grouped, trade_figures
+from trading.accounts.records import Fill, Transfer
+from trading.accounts.score import DAYS_A_YEAR, EquityCurve, daily_returns, sharpe, sortino
+from trading.accounts.trades import Trade
+from trading.candles import Candle
+from trading.intervals import DAY_MS
+
+__all__ = ["Run", "daily_closes", "measure", "turnover"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run did: its equity, its trades in order of entry, its money movements, and the 1m candles it saw."""
+
+    equity: EquityCurve
+    trades: Sequence[Trade]
+    fills: Sequence[Fill]
+    transfers: Sequence[Transfer]
+    candles: Sequence[Candle]
+
+
+def measure(run: Run) -> tuple[dict[str, Any], list[Excursion | None]]:
+    """The figures of ``run``, those by group under ``by``, and the excursions of each trade."""
+    values = [float(value) for value in run.equity.daily]
+    returns = daily_returns(run.equity.daily)
+    growth = cagr(values) if returns else None
+    deepest, losses = run.equity.deepest, run.equity.max_drawdown
+    alpha, beta = alpha_beta(returns, _market_returns(run)) if returns else (None, None)
+    reached = excursions(run.trades, run.candles)
+    known = [item for item in reached if item is not None]
+    figures: dict[str, Any] = {
+        "days": len(returns),
+        "total_return": values[-1] / values[0] - 1,
+        "annual_return": float(np.mean(returns)) * DAYS_A_YEAR if len(returns) >= 2 else None,
+        "cagr": growth,
+        "volatility": volatility(returns),
+        "sharpe": sharpe(returns),
+        "sortino": sortino(returns),
+        "calmar": calmar(growth, losses),
+        "omega": omega(returns),
+        "skewness": skewness(returns),
+        "excess_kurtosis": excess_kurtosis(returns),
+        "best_day": max(returns, default=None),
+        "worst_day": min(returns, default=None),
+        "max_drawdown": losses,
+        "drawdown": asdict(deepest) if deepest is not None else None,
+        "longest_drawdown_ms": run.equity.longest_ms,
+        "ulcer_index": ulcer_index(values) if returns else None,
+        "alpha": alpha,
+        "beta": beta,
+        "exposure": run.equity.held / run.equity.marks if run.equity.marks else None,
+        "turnover": turnover(run.fills, values),
+        **trade_figures(run.trades),
+        "mean_adverse": float(np.mean([item.adverse for item in known])) if known else None,
+        "worst_adverse": max((item.adverse for item in known), default=None),
+        "mean_favourable": float(np.mean([item.favourable for item in known])) if known else None,
+        "best_favourable": max((item.favourable for item in known), default=None),
+        "fees": float(sum((fill.fee for fill in run.fills), Decimal(0))),
+        "slippage_cost": float(sum((fill.slippage for fill in run.fills), Decimal(0))),
+        "funding": float(sum((item.amount for item in run.transfers if item.kind == "funding"), Decimal(0))),
+        "by": grouped(run.trades),
+    }
+    return figures, reached
+
+
+def daily_closes(candles: Iterable[Candle], start_ms: int, end_ms: int) -> list[float]:
+    """The price of one market at ``start_ms`` and at the end of each UTC day from then, the last one cut at ``end_ms``.
+
+    Days without candles keep their price; the first number is that of the first candle's open if none came before.
+    """
+    first_day, last_day = start_ms // DAY_MS, (end_ms - 1) // DAY_MS
+    closes: dict[int, float] = {}
+    before: float | None = None
+    opened: float | None = None
+    for candle in candles:
+        if candle.close_time_ms <= start_ms:
+            before = candle.close / 1e8
+        elif candle.close_time_ms <= end_ms:
+            opened = candle.open / 1e8 if opened is None else opened
+            closes[(candle.close_time_ms - 1) // DAY_MS] = candle.close / 1e8
+    last = before if before is not None else opened
+    if last is None:
+        return []
+    out = [last]
+    for day in range(first_day, last_day + 1):
+        last = closes.get(day, last)
+        out.append(last)
+    return out
+
+
+def _market_returns(run: Run) -> list[float]:
+    """Of the mean of the markets' prices, each as a multiple of its first: what holding all of them alike gives."""
+    equity = run.equity
+    markets: dict[str, list[Candle]] = {}
+    for candle in run.candles:
+        markets.setdefault(candle.market, []).append(candle)
+    series = [daily_closes(own, equity.start_ms, equity.last_ms) for own in markets.values()]
+    worth = np.mean([np.array(prices) / prices[0] for prices in series if prices], axis=0)
+    return [float(x) for x in worth[1:] / worth[:-1] - 1]
+
+
+def turnover(fills: Iterable[Fill], values: Sequence[float]) -> float | None:
+    """How often a year the mean equity was bought and sold again: half of all traded value over it, times 365/days."""
+    mean = float(np.mean(values))
+    days = len(values) - 1
+    if days < 1 or mean <= 0:
+        return None
+    traded = float(sum((fill.price * fill.quantity for fill in fills), Decimal(0)))
+    return traded / 2 / mean * DAYS_A_YEAR / days

@@ -1,0 +1,116 @@
+"""Everything that a report shows, as plain data: made once with the run and stored beside its results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from backtest.metrics.measure import daily_closes
+from backtest.metrics.trades import Excursion
+from trading.accounts.trades import Trade
+from trading.candles import Candle
+from trading.intervals import DAY_MS
+
+if TYPE_CHECKING:
+    from backtest.reference import ReferenceResult
+    from backtest.run import BacktestRequest, Source
+
+__all__ = ["document_of"]
+
+_BARS = 240
+"""Bars of the price chart: more would be narrower than a pixel on a phone."""
+
+Point = tuple[int, float]
+
+
+def document_of(
+    request: BacktestRequest,
+    source: Source,
+    result: ReferenceResult,
+    summary: dict[str, Any],
+    reached: Sequence[Excursion | None],
+) -> dict[str, Any]:
+    """The report of ``result``: series for the charts, months, days, trades with their excursions, and the summary."""
+    start_ms, end_ms = result.equity.start_ms, result.equity.last_ms
+    candles = [candle for candle in source.candles if candle.close_time_ms > start_ms]
+    closes = daily_closes(source.candles, start_ms, end_ms)
+    capital = float(request.capital)
+    equity = _daily(result, start_ms, end_ms)
+    return {
+        "strategy": request.strategy,
+        "market": request.market,
+        "intervals": list(request.intervals),
+        "params": dict(request.params),
+        "profile": request.profile,
+        "leverage": str(request.leverage),
+        "currency": source.market.quote,
+        "equity": equity,
+        "holding": [
+            (time_ms, round(close / closes[0] * capital, 2))
+            for (time_ms, _), close in zip(equity, closes, strict=False)
+        ],
+        "drawdown": _drawdown(equity),
+        "bars": _bars(candles),
+        "months": _months(equity),
+        "trades": [_trade(trade, seen) for trade, seen in zip(result.trades, reached, strict=True)],
+        "summary": summary,
+    }
+
+
+def _daily(result: ReferenceResult, start_ms: int, end_ms: int) -> list[Point]:
+    values = result.equity.daily
+    first = start_ms // DAY_MS
+    times = [start_ms, *(min((first + day) * DAY_MS, end_ms) for day in range(1, len(values)))]
+    return [(time_ms, round(float(value), 2)) for time_ms, value in zip(times, values, strict=True)]
+
+
+def _drawdown(equity: Sequence[Point]) -> list[Point]:
+    out, peak = [], 0.0
+    for time_ms, value in equity:
+        peak = max(peak, value)
+        out.append((time_ms, round(value / peak - 1, 6) if peak > 0 else 0.0))
+    return out
+
+
+def _bars(candles: Sequence[Candle]) -> list[tuple[int, float, float, float, float]]:
+    """Up to ``_BARS`` bars of equal time: open time, open, high, low, close."""
+    if not candles:
+        return []
+    first = candles[0].open_time_ms
+    width = max(1, -(-(candles[-1].close_time_ms - first) // _BARS))
+    groups: dict[int, list[Candle]] = {}
+    for candle in candles:
+        groups.setdefault((candle.open_time_ms - first) // width, []).append(candle)
+    return [
+        (
+            first + place * width,
+            group[0].open / 1e8,
+            max(candle.high for candle in group) / 1e8,
+            min(candle.low for candle in group) / 1e8,
+            group[-1].close / 1e8,
+        )
+        for place, group in groups.items()
+    ]
+
+
+def _months(equity: Sequence[Point]) -> dict[str, float | None]:
+    """Return of each UTC month, such as 2025-07; the first and last may be part of one."""
+    ends: dict[str, float] = {}
+    for time_ms, value in equity[1:]:
+        # Midnight ends the day before it.
+        ends[datetime.fromtimestamp((time_ms - 1) / 1000, UTC).strftime("%Y-%m")] = value
+    out: dict[str, float | None] = {}
+    before = equity[0][1]
+    for month, value in ends.items():
+        out[month] = value / before - 1 if before > 0 else None
+        before = value
+    return out
+
+
+def _trade(trade: Trade, seen: Excursion | None) -> dict[str, Any]:
+    return {
+        **trade.to_dict(),
+        "adverse": seen.adverse if seen is not None else None,
+        "favourable": seen.favourable if seen is not None else None,
+    }

@@ -1,0 +1,91 @@
+"""``manta walkforward``. Each verb is thin; what it does lives in the module it imports."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from manta.options import AsJson, ConfigPath
+from manta.output import finish, guarded
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Parameters chosen on the past, judged on what follows.", no_args_is_help=True)
+
+
+@app.command("run")
+def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
+    strategy: Annotated[str, typer.Option(help="Its name, such as ma44.")],
+    grid: Annotated[list[str], typer.Option(help="Values to try: period=20:60:10 or period=20,44,125. Repeatable.")],
+    intervals: Annotated[str, typer.Option(help="One or more, such as 37m,148m.")] = "37m",
+    market: Annotated[str | None, typer.Option(help="Such as binance:BTCUSDT.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="A base such as BTC, if one configured market has it.")] = None,
+    start: Annotated[str | None, typer.Option(help="First decision not before this UTC time.")] = None,
+    end: Annotated[str | None, typer.Option(help="No candle that closes after this UTC time.")] = None,
+    mode: Annotated[str, typer.Option(help="rolling: train on the last days; anchored: on all before.")] = "rolling",
+    train: Annotated[int, typer.Option(help="Days to choose on.")] = 90,
+    test: Annotated[int, typer.Option(help="Days to judge on.")] = 30,
+    purge: Annotated[int, typer.Option(help="Days before a test that are not trained on.")] = 1,
+    embargo: Annotated[int, typer.Option(help="Days after a test that later trainings leave out.")] = 0,
+    capital: Annotated[str, typer.Option(help="Quote currency to begin with.")] = "10000",
+    profile: Annotated[str, typer.Option(help="perp (long and short) or spot (long only).")] = "perp",
+    leverage: Annotated[str, typer.Option()] = "1",
+    seed: Annotated[int, typer.Option(help="Of bootstrap, shuffles and random trades.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Processes; default: one a core.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Candles from a csv, csv.gz or parquet file.")] = None,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try every combination, choose on each training window, and report only the windows after them."""
+
+    def work() -> Any:
+        from backtest.honesty.grid import parse_axis
+        from manta.backtests import BacktestArguments
+        from manta.walkforwards import Windows, run_command
+
+        arguments = BacktestArguments.parse(
+            strategy=strategy,
+            market=market,
+            symbol=symbol,
+            intervals=intervals,
+            start=start,
+            end=end,
+            capital=capital,
+            profile=profile,
+            leverage=leverage,
+            file=file,
+        )
+        axes = dict(parse_axis(text) for text in grid)
+        count = workers or len(os.sched_getaffinity(0))
+        windows = Windows(mode, train, test, purge, embargo, seed, count, axes)
+        return run_command(arguments, windows, config, quiet=as_json)
+
+    from manta.walkforwards import result_words
+
+    result = guarded(work, as_json=as_json)
+    finish(result, as_json=as_json, words=None if as_json else result_words(result))
+
+
+@app.command("list")
+def walkforward_list(config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """List stored walk-forwards, newest first."""
+    from manta.walkforwards import list_runs, list_words
+
+    result = guarded(lambda: list_runs(config), as_json=as_json)
+    finish(result, as_json=as_json, words=list_words(result))
+
+
+@app.command("show")
+def walkforward_show(
+    run_id: Annotated[str, typer.Argument(help="As `manta walkforward list` names it.")],
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the result of a stored walk-forward."""
+    from manta.walkforwards import result_words, show_run
+
+    result = guarded(lambda: show_run(run_id, config), as_json=as_json)
+    finish(result, as_json=as_json, words=None if as_json else result_words(result))

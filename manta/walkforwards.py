@@ -1,0 +1,177 @@
+"""What ``manta walkforward`` does. Out-of-sample figures lead; what the search promised follows."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+from pydantic import ValidationError
+
+from backtest.honesty.stored import run_stored_walkforward
+from backtest.honesty.trials import in_processes
+from backtest.honesty.walkforward import WalkForwardRequest, combinations
+from manta.backtests import BacktestArguments, explained, request_of
+from manta.progress import bar
+from manta.service import database_target
+from trading.errors import BadInput
+from trading.storage import walkforwards
+from trading.storage.database import Database
+from trading.storage.migrate import migrate
+
+__all__ = ["Windows", "list_runs", "list_words", "result_words", "run_command", "show_run"]
+
+
+_LIST = """select run_id::text, strategy, market, intervals, status, error, created_at::text,
+    (results #>> '{out_of_sample,total_return}')::float8 as total_return,
+    (results #>> '{out_of_sample,sharpe}')::float8 as sharpe
+    from walkforwards order by created_at desc, run_id"""
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """How a search is cut into windows, by days, and what it tries."""
+
+    mode: str
+    train: int
+    test: int
+    purge: int
+    embargo: int
+    seed: int
+    workers: int
+    grid: dict[str, list[int | float]]
+
+
+def run_command(
+    arguments: BacktestArguments, windows: Windows, config_path: Path | None, *, quiet: bool
+) -> dict[str, Any]:
+    """Check the request, run it, store it; raises MantaError, having stored at most the reason."""
+    base = request_of(arguments, config_path)
+    try:
+        request = WalkForwardRequest.model_validate(
+            {
+                "backtest": base,
+                "grid": windows.grid,
+                **{name: getattr(windows, name) for name in ("mode", "train", "test", "purge", "embargo", "seed")},
+            }
+        )
+    except ValidationError as error:
+        raise explained(error) from error
+    combinations(request)
+    return asyncio.run(_run(request, arguments.file, windows.workers, config_path, quiet=quiet))
+
+
+async def _run(
+    request: WalkForwardRequest, file: Path | None, workers: int, config_path: Path | None, *, quiet: bool
+) -> dict[str, Any]:
+    run_id, base = uuid4(), request.backtest
+    async with database_target(config_path) as target:
+        await migrate(target, "venue")
+        async with Database(target, application_name="manta walkforward") as database:
+            await database.run(
+                lambda connection: walkforwards.queue(
+                    connection,
+                    run_id,
+                    strategy=base.strategy,
+                    market=base.market,
+                    intervals=base.intervals,
+                    config=request.model_dump(mode="json"),
+                )
+            )
+            with bar("walk-forward", 100, quiet=quiet) as tell:
+                return await run_stored_walkforward(
+                    database, run_id, request, in_processes(workers), file, lambda share: tell(round(share * 100))
+                )
+
+
+def list_runs(config_path: Path | None) -> list[dict[str, Any]]:
+    async def read() -> list[dict[str, Any]]:
+        async with database_target(config_path) as target, Database(target, application_name="manta") as database:
+            await migrate(target, "venue")
+            rows = await database.run(lambda connection: connection.fetch(_LIST))
+            return [dict(row) for row in rows]
+
+    return asyncio.run(read())
+
+
+def show_run(text: str, config_path: Path | None) -> dict[str, Any]:
+    """The stored result; BadInput when there is none of this name or it has no result."""
+    try:
+        run_id = UUID(text)
+    except ValueError as error:
+        raise _unknown(text) from error
+
+    async def read() -> dict[str, Any]:
+        async with database_target(config_path) as target, Database(target, application_name="manta") as database:
+            await migrate(target, "venue")
+            row = await database.run(
+                lambda connection: connection.fetchrow(
+                    "select status, error, results from walkforwards where run_id = $1", run_id
+                )
+            )
+            if row is None:
+                raise _unknown(text)
+            status, error, results = row
+            if results is None:
+                raise BadInput(f"Walk-forward {text} is {status}. {error}".strip(), field="run_id", value=text)
+            return {"run_id": text, **cast("dict[str, Any]", results)}
+
+    return asyncio.run(read())
+
+
+def list_words(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "There is no walk-forward yet."
+    lines = [f"{'id':38}{'strategy':14}{'market':22}{'status':9}{'out of sample':>14}{'Sharpe':>8}"]
+    for row in rows:
+        total = "–" if row["total_return"] is None else f"{row['total_return']:+.1%}"
+        ratio = "–" if row["sharpe"] is None else f"{row['sharpe']:.2f}"
+        lines.append(f"{row['run_id']:38}{row['strategy']:14}{row['market']:22}{row['status']:9}{total:>14}{ratio:>8}")
+    return "\n".join(lines)
+
+
+def result_words(result: dict[str, Any]) -> str:
+    """Out of sample first, then fold by fold."""
+
+    def percent(value: float | None) -> str:
+        return "–" if value is None else f"{value:+.1%}"
+
+    def number(value: float | None) -> str:
+        return "–" if value is None else f"{value:.2f}"
+
+    tested, search = result["out_of_sample"], result["search"]
+    lines = [
+        f"walk-forward {result['run_id']}",
+        "",
+        f"{'':24}{'out of sample':>16}{'best of search':>16}",
+        f"{'total return':24}{percent(tested['total_return']):>16}{percent(search['best']['total_return']):>16}",
+        f"{'Sharpe':24}{number(tested['sharpe']):>16}{number(search['best']['sharpe']):>16}",
+        f"{'max drawdown':24}{percent(-tested['max_drawdown']):>16}",
+        f"{'days':24}{tested['days']:>16}{search['days']:>16}",
+        "",
+        *(f"- {text}" for text in result["words"]),
+        "",
+        f"{'test':26}{'chosen':30}{'trained':>9}{'tested':>9}{'return':>9}{'trades':>8}",
+    ]
+    for fold in result["folds"]:
+        days = " to ".join(_day(fold[name]) for name in ("test_start", "test_end"))
+        params = ", ".join(f"{name} {fold['params'][name]:g}" for name in result["grid"])
+        lines.append(
+            f"{days:26}{params:30}{number(fold['train_sharpe']):>9}{number(fold['test_sharpe']):>9}"
+            f"{percent(fold['test_return']):>9}{fold['trades']:>8}"
+        )
+    lines += ["", *(f"- {text}" for text in result["assumptions"])]
+    return "\n".join(lines)
+
+
+def _day(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d")
+
+
+def _unknown(text: str) -> BadInput:
+    return BadInput(
+        f"There is no walk-forward {text}.", field="run_id", value=text, fix="`manta walkforward list` names them."
+    )

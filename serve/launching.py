@@ -1,0 +1,87 @@
+"""From a client's request to a run that is on its way: every default filled in, and what cannot be run refused."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from serve import schemas
+from serve.parameters import Naming, interval_name, span
+from serve.services import Launch, Services
+from trading.config.model import StrategyInstance
+from trading.errors import BadInput
+from trading.strategies.catalogue import own_text
+from trading.strategies.folder import own_names
+from trading.strategies.registry import load_strategy
+
+__all__ = ["launched", "request_of"]
+
+_log = structlog.get_logger(__name__)
+
+
+async def request_of(service: Services, body: schemas.BacktestRequest) -> dict[str, Any]:
+    """The request with every default filled in; BadInput or NotFound names the field."""
+    market, _ = await service.markets.find(Naming(body.market, body.symbol))
+    instance = _configured(service, body.strategy)
+    strategy = body.strategy or (instance.strategy if instance else "ma44")
+    params = {**(instance.params if instance else {}), **body.params}
+    # A strategy of the user's own is one that an instance runs, or that lies in the folder: nobody can send code.
+    source = instance.source if instance is not None and instance.strategy == strategy else ""
+    source = await service.shelf.ask(partial(_checked, strategy, params, source))
+    wanted = body.intervals or list(instance.intervals if instance else service.config.intervals)
+    within = span(_text(body.start), _text(body.end), names=("start", "end"))
+    return {
+        "strategy": strategy,
+        "market": market,
+        "intervals": list(dict.fromkeys(_interval(name) for name in wanted)),
+        "start_ms": within.start_ms,
+        "end_ms": within.end_ms,
+        "capital": str(body.capital),
+        "profile": body.profile or (instance.profile if instance else "spot"),
+        "params": params,
+        **({"source": source} if source else {}),
+    }
+
+
+async def launched(service: Services, launch: Launch, table: str, run_id: UUID, request: dict[str, Any]) -> None:
+    """Start the run whose row in ``table`` is queued; when that fails its row says so, and the error is raised."""
+    try:
+        started = launch(run_id, request)
+        if inspect.isawaitable(started):
+            await started
+    except Exception as error:
+        _log.error("launch_failed", table=table, run_id=str(run_id), exc_info=error)
+        await service.database.fetchval(
+            f"update {table} set status = 'failed', error = $2, finished_at = clock_timestamp() where run_id = $1",  # noqa: S608 - one of two names
+            run_id,
+            f"It could not be started: {type(error).__name__}",
+        )
+        raise
+
+
+def _checked(strategy: str, params: dict[str, Any], source: str, folder: Path) -> str:
+    """The text of the strategy, empty for a built-in one; BadInput when it or its parameters cannot be used."""
+    source = source or own_text(strategy, folder)
+    load_strategy(strategy, params, source, own_names(folder))
+    return source
+
+
+def _configured(service: Services, strategy: str | None) -> StrategyInstance | None:
+    return next((item for item in service.config.strategies if strategy in (None, item.strategy)), None)
+
+
+def _interval(name: str) -> str:
+    try:
+        return interval_name(name)
+    except BadInput as error:
+        error.field = "intervals"
+        raise
+
+
+def _text(value: str | int | None) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,181 @@
+"""Shapes of strategies, trades of a run, walk-forwards and explained decisions, as the OpenAPI document shows them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from serve.schemas import BacktestAccepted, BacktestRequest, Decision, Listed, Money, Ms, Order
+
+__all__ = [
+    "BacktestTrade",
+    "ExplainedDecision",
+    "Strategies",
+    "Strategy",
+    "StrategyText",
+    "Walkforward",
+    "WalkforwardAccepted",
+    "WalkforwardRequest",
+]
+
+Days = Annotated[int, Field(description="UTC days.")]
+
+
+class Parameter(BaseModel):
+    """``low`` and ``high`` are both allowed; null where words are."""
+
+    default: float | str
+    allowed: str = Field(description="In words.")
+    low: float | None
+    high: float | None
+    whole: bool = Field(description="Whole numbers only.")
+
+
+class UsedFeature(BaseModel):
+    kind: str
+    params: dict[str, Any]
+    output: str | None = Field(description="Which of several values; null: the first or only one.")
+    interval: str | None = Field(description="Its own candles; null: those that the strategy decides on.")
+
+
+class Strategy(BaseModel):
+    name: str
+    kind: Literal["built in", "your own"]
+    summary: str
+    params: dict[str, Parameter]
+    features: dict[str, UsedFeature]
+    warmup: int = Field(description="Closed candles before it is asked, with its default parameters.")
+    has: list[Literal["rule", "step", "confidence", "bracket", "sizing", "tag", "reasons"]]
+    source_hash: str = Field(description="Of its text and its features'; what provenance.strategy of a run is, too.")
+
+
+class StrategyText(Strategy):
+    description: str
+    code: str
+
+
+class BrokenStrategy(BaseModel):
+    name: str
+    error: str
+    line: int | None = Field(description="Of the file; null when the file as a whole is unfit.")
+    fix: str
+
+
+class Strategies(Listed[Strategy]):
+    """All on one page: built-in ones, then own ones by name."""
+
+    broken: list[BrokenStrategy] = Field(description="Own files that cannot be used.")
+
+
+class BacktestTrade(BaseModel):
+    """A trade as the report has it. What an open one has not come to yet is null."""
+
+    instance_id: str
+    market: str
+    interval: str
+    trade_no: int
+    direction: Literal["LONG", "SHORT"]
+    tag: str
+    quantity: Money
+    entry_time: Ms
+    entry_price: Money
+    exit_time: Ms | None
+    exit_price: Money | None
+    exit_reason: str
+    pnl: Money | None = Field(description="Net of both fees, without funding.")
+    return_: Money | None = Field(alias="return", description="pnl over the value at entry.")
+    fees: Money
+    highest: Money | None
+    lowest: Money | None
+    adverse: float | None = Field(description="The worst it saw, as a share of the entry price.")
+    favourable: float | None = Field(description="The best it saw.")
+
+
+class WalkforwardRequest(BacktestRequest):
+    """What to search: a backtest, the values of each parameter to try, and the windows."""
+
+    grid: dict[
+        Annotated[str, Field(max_length=40)], Annotated[list[int | float], Field(min_length=1, max_length=2000)]
+    ] = Field(min_length=1, max_length=20, description="2 to 2000 combinations in all.")
+    mode: Literal["rolling", "anchored"] = "rolling"
+    train: Days = Field(90, ge=2, le=3650)
+    test: Days = Field(30, ge=1, le=3650)
+    purge: Days = Field(1, ge=0, le=365, description="Days before a test that are not trained on.")
+    embargo: Days = Field(0, ge=0, le=365, description="Days after a test that later trainings leave out.")
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+
+
+class WalkforwardAccepted(BacktestAccepted):
+    pass
+
+
+class Walkforward(BaseModel):
+    """``results`` lead with ``out_of_sample``; a list has of them only that."""
+
+    run_id: UUID
+    strategy: str
+    market: str
+    intervals: list[str]
+    status: Literal["queued", "running", "done", "failed"]
+    progress: float
+    error: str
+    config: dict[str, Any]
+    results: dict[str, Any] | None
+    provenance: dict[str, Any] | None = None
+    created_at: Ms
+    finished_at: Ms | None
+
+
+class ExplainedFill(BaseModel):
+    fill_id: str
+    role: Literal["entry", "exit"]
+    side: Literal["BUY", "SELL"]
+    trade_no: int
+    price: Money
+    quantity: Money
+    fee: Money
+    fee_asset: str
+    slippage: Money
+    realized_pnl: Money
+    reason: str
+    time: Ms
+
+
+class ExplainedOrder(Order):
+    fills: list[ExplainedFill]
+
+
+class Asked(BaseModel):
+    """Which strategy was asked; null where nothing tells any more."""
+
+    instance: str | None
+    strategy: str | None
+    params: dict[str, Any] | None
+    summary: str | None
+
+
+class Gate(BaseModel):
+    passed: bool
+    text: str
+
+
+class Close(BaseModel):
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    complete: bool
+    revision: int = Field(description="Larger than the decision's candle_revision: it was corrected since.")
+
+
+class ExplainedDecision(Decision):
+    asked: Asked
+    candle: Close | None = Field(description="As it is stored now.")
+    conditions: list[str] = Field(description="The strategy's reasons; without any, its numbers and what it answered.")
+    from_reasons: bool = Field(description="Whether the strategy itself gave the conditions.")
+    plan: dict[str, Any] = Field(description="What it wanted beside the target: exits, size, tag, lots, state.")
+    gate: Gate
+    orders: list[ExplainedOrder]

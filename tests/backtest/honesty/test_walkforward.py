@@ -1,0 +1,181 @@
+"""A walk-forward over real runs: what it chooses, what it reports, and that nothing of the future leaks into it."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backtest.honesty.trials import Job, in_processes, run_job
+from backtest.honesty.walkforward import WalkForwardRequest, run_walkforward
+from backtest.provenance import changes, data_fingerprint, provenance_of
+from backtest.run import BacktestRequest, Source
+from tests.trading.series import MARKET, at
+from trading.candles import UNIT, Candle
+from trading.errors import BadInput
+from trading.intervals import DAY_MS, MINUTE_MS
+from trading.markets import Market
+
+BTC = Market("binance", "BTCUSDT", "spot", "BTC", "USDT", 2, 5, Decimal("0.01"), Decimal("0.00001"), Decimal(5))
+START = at("2025-06-02 00:00")
+DAYS = 12
+
+
+def walk(days: int = DAYS, seed: int = 4) -> list[Candle]:
+    """Five candles an hour would be enough; these are minutes, every twelfth of which is present."""
+    source, price, out = random.Random(seed), 100.0, []
+    for n in range(days * 120):
+        opened, price = price, price * (1 + source.gauss(0, 0.004))
+        units = [round(value * UNIT) for value in (opened, max(opened, price), min(opened, price), price)]
+        open_ms = START + n * 12 * MINUTE_MS
+        out.append(Candle(MARKET, "1m", open_ms, open_ms + MINUTE_MS, *units, UNIT))
+    return out
+
+
+CANDLES = walk()
+HERE = in_processes(1)
+
+
+def source(candles: Sequence[Candle] = CANDLES) -> Source:
+    return Source(list(candles), [], BTC, known_market=True)
+
+
+def request(**changes: Any) -> WalkForwardRequest:
+    base = BacktestRequest(strategy="ma44", market=MARKET, intervals=("12m",))
+    wanted = {"backtest": base, "grid": {"period": [3, 6, 12]}, "train": 4, "test": 2, "purge": 1, **changes}
+    return WalkForwardRequest.model_validate(wanted)
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    return run_walkforward(request(), source(), HERE)
+
+
+def test_the_result_leads_with_the_tests_in_a_row(found: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(found))["out_of_sample"] == found["out_of_sample"]
+    tested = found["out_of_sample"]
+    assert (tested["days"], len(found["folds"])) == (8, 4)
+    compounded = np.prod([1 + fold["test_return"] for fold in found["folds"]]) - 1
+    assert tested["total_return"] == pytest.approx(compounded)
+    assert tested["trades"] == sum(fold["trades"] for fold in found["folds"]) > 0
+    assert tested["pessimistic_return"] < tested["total_return"]
+    assert [point[0] for point in found["equity"]] == [START + (4 + n) * DAY_MS for n in range(8)] + [
+        CANDLES[-1].close_time_ms
+    ]
+    assert found["equity"][0][1] == 10_000
+    assert found["words"][0].startswith("Out of sample it returned")
+
+
+def test_each_fold_chooses_the_best_of_its_training_days(found: dict[str, Any]) -> None:
+    outcomes = {
+        period: run_job(source(), Job(0, request().backtest.model_copy(update={"params": {"period": period}}), False))
+        for period in (3, 6, 12)
+    }
+    for number, fold in enumerate(found["folds"]):
+        scores = {}
+        for period, outcome in outcomes.items():
+            values = np.array([float(value) for value in outcome.equity])
+            daily = (values[1:] / values[:-1] - 1)[2 * number : 2 * number + 3]
+            scores[period] = daily.mean() / daily.std(ddof=1) * 365**0.5
+        best = max(scores, key=lambda period: scores[period])
+        assert fold["params"]["period"] == best
+        assert fold["train_sharpe"] == pytest.approx(scores[best])
+        assert (fold["train_days"], fold["train_end"]) == (3, fold["test_start"] - DAY_MS)
+
+
+def test_a_test_begins_in_cash_and_pays_for_closing(found: dict[str, Any]) -> None:
+    fold = found["folds"][1]
+    wanted = request().backtest.model_copy(
+        update={"params": fold["params"], "start_ms": fold["test_start"], "end_ms": fold["test_end"]}
+    )
+    outcome = run_job(source(), Job(0, wanted, True))
+    closing = abs(outcome.held) * (wanted.charges.taker_fee + wanted.charges.slippage)
+    assert closing > 0
+    assert fold["test_return"] == pytest.approx(float((outcome.equity[-1] - closing) / 10_000 - 1))
+    assert min(trade.entry_ms for trade in outcome.trades) >= fold["test_start"]
+
+
+@pytest.mark.parametrize("mode", ["rolling", "anchored"])
+def test_the_future_does_not_change_what_was_chosen_and_tested_before(mode: str) -> None:
+    cut = START + 8 * DAY_MS
+    before = [candle for candle in CANDLES if candle.close_time_ms <= cut]
+    after = [candle._replace(open_time_ms=candle.open_time_ms) for candle in walk(seed=9)]
+    other = [*before, *(candle for candle in after if candle.open_time_ms >= cut)]
+    one = run_walkforward(request(mode=mode), source(), HERE)
+    two = run_walkforward(request(mode=mode), source(other), HERE)
+    assert one["folds"][:2] == two["folds"][:2]
+    assert one["equity"][:5] == two["equity"][:5]
+    assert one["folds"][2:] != two["folds"][2:]
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_result_as_one(found: dict[str, Any]) -> None:
+    told: list[float] = []
+    assert run_walkforward(request(), source(), in_processes(2), told.append) == found
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+
+def test_the_whole_search_is_counted_and_doubted(found: dict[str, Any]) -> None:
+    search = found["search"]
+    assert (search["trials"], search["refused"], search["days"]) == (3, 0, DAYS)
+    assert search["best"]["sharpe"] == max(point["sharpe"] for point in search["points"])
+    assert [point["params"] for point in search["points"]] == [{"period": 3}, {"period": 6}, {"period": 12}]
+    assert 0 < search["reality_check"]["against_cash"] <= 1
+    assert 0 <= search["deflated_sharpe"] <= 1
+    assert search["overfitting"] is None  # twelve days are too few for it
+    assert 0 < found["baselines"]["random_entry"]["p_value"] <= 1
+    assert found["baselines"]["buy_and_hold"]["total_return"] == pytest.approx(
+        CANDLES[-1].close / CANDLES[479].close * (1 - 0.0012) - 1
+    )
+    refused = run_walkforward(request(grid={"period": [1, 3, 6]}), source(), HERE)
+    assert (refused["search"]["trials"], refused["search"]["refused"]) == (2, 1)
+
+
+def test_trades_count_by_the_share_of_the_equity_they_put_in(found: dict[str, Any]) -> None:
+    # One position of the whole equity: the trades compounded are the tests, less what was still held and funding.
+    whole = found["baselines"]["random_entry"]["total_return"]
+    assert whole == pytest.approx(found["out_of_sample"]["total_return"], abs=0.05)
+    base = request().backtest.model_copy(update={"size": Decimal("0.1")})
+    tenth = run_walkforward(request(backtest=base), source(), HERE)
+    assert tenth["baselines"]["random_entry"]["total_return"] == pytest.approx(
+        tenth["out_of_sample"]["total_return"], abs=0.005
+    )
+    assert abs(tenth["out_of_sample"]["total_return"]) < 0.2 * abs(found["out_of_sample"]["total_return"])
+
+
+def test_a_test_without_a_single_candle_keeps_its_money() -> None:
+    silent = [c for c in CANDLES if not START + 6 * DAY_MS <= c.open_time_ms < START + 8 * DAY_MS]
+    result = run_walkforward(request(), source(silent), HERE)
+    assert (result["folds"][1]["test_return"], result["folds"][1]["trades"]) == (0.0, 0)
+    assert result["out_of_sample"]["days"] == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train": 12}, "have no room"),
+        ({"purge": 3}, "leave 1 of 4 days"),
+        ({"grid": {"period": [5]}}, "has 1 combinations"),
+        ({"grid": {"perod": [5, 6]}}, "no parameter 'perod'"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        run_walkforward(request(**changes), source(), HERE)
+
+
+def test_the_origin_of_a_run_is_told_by_its_facts() -> None:
+    then = provenance_of(request().backtest, source(), None)
+    again = provenance_of(request().backtest, source([c._replace(source="rest", received_ns=7) for c in CANDLES]), None)
+    assert changes(then, again) == []
+    moved = [*CANDLES[:-1], CANDLES[-1]._replace(close=CANDLES[-1].close + 1)]
+    assert data_fingerprint(source(moved)) != data_fingerprint(source())
+    [told] = changes(then, provenance_of(request().backtest, source(moved), None))
+    assert told.startswith("the candles, their holes or the market's rules: ")
+    assert changes({**then, "code": "0" * 16}, then) == [f"Manta's code: {'0' * 16} then, {then['code']} now"]

@@ -1,0 +1,1 @@
+"""The real contracts of Base on a local node."""

@@ -1,0 +1,68 @@
+"""``manta walkforward``: run over a file, listed, shown, and told what is wrong before anything starts."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.manta.conftest import Place
+from trading.candle_files import load_candles
+from trading.intervals import DAY_MS
+from trading.venues.simulator.sample import SAMPLE_FILE, SAMPLE_MARKET
+
+RUN = ("walkforward", "run", "--strategy", "ma44", "--market", SAMPLE_MARKET, "--intervals", "37m")
+SMALL = ("--grid", "period=5,44", "--train", "2", "--test", "1", "--purge", "0", "--workers", "1")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Four days of the sample."""
+    first = load_candles(SAMPLE_FILE, SAMPLE_MARKET)[0].open_time_ms
+    path = tmp_path / "four-days.csv"
+    rows = [
+        ",".join([str(c.open_time_ms), *(f"{units / 1e8:.8f}" for units in (c.open, c.high, c.low, c.close, c.volume))])
+        for c in load_candles(SAMPLE_FILE, SAMPLE_MARKET, end_ms=first + 4 * DAY_MS)
+    ]
+    path.write_text("\n".join(["open_time,open,high,low,close,volume", *rows]), encoding="utf-8")
+    return path
+
+
+def test_a_search_is_run_stored_listed_and_shown(place: Place, file: Path) -> None:
+    made = place.run(*RUN, *SMALL, "--file", str(file), "--json")
+    assert made.status == 0, made.err
+    result = made.value
+    assert (result["out_of_sample"]["days"], len(result["folds"]), result["search"]["trials"]) == (2, 2, 2)
+
+    [row] = place.run("walkforward", "list", "--json").value
+    assert (row["run_id"], row["status"]) == (result["run_id"], "done")
+    assert row["total_return"] == pytest.approx(result["out_of_sample"]["total_return"])
+    assert place.run("walkforward", "show", result["run_id"], "--json").value == result
+
+    words = place.run("walkforward", "show", result["run_id"]).out
+    assert "out of sample" in words
+    assert words.index("out of sample") < words.index("best of search")
+    assert f"{result['out_of_sample']['total_return']:+.1%}" in words
+    assert "period 44" in words or "period 5" in words
+    unknown = place.run("walkforward", "show", "17", "--json")
+    assert (unknown.status, unknown.value["field"]) == (2, "run_id")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (("--grid", "period"), "grid"),
+        (("--grid", "period=5"), "grid"),
+        (("--grid", "perod=5,6"), "perod"),
+        (("--grid", "period=5,6", "--mode", "sideways"), "mode"),
+        (("--grid", "period=5,6", "--train", "1"), "train"),
+        (("--grid", "period=5,6", "--test", "0"), "test"),
+        (("--grid", "period=5,6", "--capital", "0"), "capital"),
+        (("--grid", "period=5,6", "--start", "2025-07-02", "--end", "2025-07-01"), "start"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_wrong_argument_is_named_before_anything_starts(place: Place, arguments: tuple[str, ...], field: str) -> None:
+    answer = place.run(*RUN, *arguments, "--json")
+    assert answer.status == 2
+    assert answer.value["error"] == "BadInput"
+    assert answer.value["field"] == field
+    assert not place.data_dir.exists()

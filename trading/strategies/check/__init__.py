@@ -1,0 +1,1 @@
+"""Whether a strategy looks ahead, remembers what it should not, or listens to anything but its candles."""

@@ -1,0 +1,284 @@
+"""Tries a strategy in ways that only an honest one survives, and says what gave a cheat away.
+
+An honest strategy is a function of the candles that have closed and of its own state: another future, another time of
+day, a second run, a second market beside it or a restart change nothing it says of the past, to the last bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from trading.candles import Candle
+from trading.events import Signal
+from trading.strategies.check.lines import Step, first_difference
+from trading.strategies.check.reading import memories, reaches
+from trading.strategies.check.series import made_up, other_future
+from trading.strategies.check.trials import Difference, difference, interleaved, restarted, run, traced
+from trading.strategies.check.watch import LATER_S, Opened, other_time, watching
+from trading.strategies.contract import Strategy, StrategyFailed
+from trading.strategies.registry import fresh_strategy
+
+__all__ = ["CheckResult", "Finding", "check_strategy"]
+
+_LEAST, _MOST = 400, 6_000
+# Candles that all runs with another future may take together.
+_EFFORT = 100_000
+_IN_A_ROW = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What gave a strategy away, with the ``line`` of its file, the name of its ``feature`` and the close of the candle
+    where they are known.
+    """
+
+    kind: str
+    text: str
+    line: int | None = None
+    feature: str = ""
+    time_ms: int | None = None
+
+    def __str__(self) -> str:
+        where = [f"line {self.line}"] if self.line else []
+        where += [f"feature {self.feature}"] if self.feature else []
+        return f"{', '.join(where)}: {self.text}" if where else self.text
+
+
+@dataclass(slots=True)
+class CheckResult:
+    """``passed`` when there are no findings; ``notes`` are worth knowing and no fault."""
+
+    strategy: str
+    source_sha256: str
+    interval: str
+    candles: int
+    futures: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return not self.findings
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"passed": self.passed, **asdict(self)}
+
+
+def check_strategy(
+    name: str,
+    params: Mapping[str, object] | None = None,
+    source: str = "",
+    *,
+    interval: str = "1h",
+    candles: Sequence[Candle] | None = None,
+) -> CheckResult:
+    """Try the strategy on ``candles``, by default on made-up ones of ``interval``.
+
+    Raises BadInput when it cannot be loaded at all. Changes the process's clock for moments: run it in one of its own
+    wherever anything else depends on that.
+    """
+    check = _Check(name, dict(params or {}), source, interval, candles)
+    try:
+        check.all()
+    except StrategyFailed as error:
+        check.find("failed", error.message)
+    return check.result
+
+
+class _Check:
+    """The trials of one strategy. Each runs the file's text anew, unless it is about what that would hide."""
+
+    def __init__(
+        self, name: str, params: dict[str, object], source: str, interval: str, candles: Sequence[Candle] | None
+    ) -> None:
+        self.name, self.params, self.source = name, params, source
+        with watching(name) as opened:
+            first = fresh_strategy(name, params, source)
+        self.opened: list[Opened] = opened
+        self.text = source or first.source
+        digest = hashlib.sha256(self.text.encode()).hexdigest()
+        interval = candles[0].interval if candles else interval
+        width = made_up(1, interval)[0]
+        self.history = first.history_of(width.interval)
+        count = len(candles) if candles else min(max(_LEAST, self.history + 200), _MOST)
+        # As plain tuples: a strategy that looks for candles in memory must find those of its own run alone.
+        self.packed: list[tuple[Any, ...]] | None = [tuple(item) for item in candles] if candles else None
+        self.warmup, self.has_state = first.warmup, first.step is not None
+        self.result = CheckResult(name, digest, interval, count)
+        self.truth: list[Signal] = []
+        self.ahead_s = LATER_S[0]
+
+    def all(self) -> None:
+        self.read_text()
+        with watching(self.name) as opened:
+            used = self.fresh()
+            self.truth = run(used, self.candles())
+        for item in dict.fromkeys((*self.opened, *opened)):
+            self.find("file", f"it opens {item.what}", line=item.line)
+        if not any(signal.status == "ready" for signal in self.truth):
+            self.result.notes.append(self.why_silent(used))
+        if self.differs_twice():
+            return
+        self.remembers(used)
+        self.other_futures()
+        self.other_market()
+        self.restarts()
+        self.warm_up()
+
+    def why_silent(self, used: Strategy) -> str:
+        others = ", ".join(used.other_intervals)
+        why = f"It reads {others} candles, which are not tried here" if others else "It never had all of its numbers"
+        return f"{why}: no signal of it was judged, only its text."
+
+    def fresh(self) -> Strategy:
+        return fresh_strategy(self.name, self.params, self.source)
+
+    def candles(self) -> list[Candle]:
+        if self.packed is not None:
+            return [Candle(*item) for item in self.packed]
+        return made_up(self.result.candles, self.result.interval)
+
+    def read_text(self) -> None:
+        for spot in reaches(self.source) if self.source else ():
+            self.find("outside", f"it {spot.what}", line=spot.line)
+
+    def differs_twice(self) -> bool:
+        found = difference(self.truth, run(self.fresh(), self.candles()))
+        what, kind, again = "two runs over the same candles differ", "chance", self.trace
+        for self.ahead_s in LATER_S if found is None else ():
+            with other_time(self.ahead_s):
+                found = difference(self.truth, run(self.fresh(), self.candles()))
+            what, kind = "at another time of day, or with other chances, it says something else", "clock"
+            again = self.trace_later
+            if found is not None:
+                break
+        if found is None:
+            return False
+        number = found.number
+        line = self.line_of(lambda: self.trace(number), lambda: again(number)) or self.reach()
+        self.differ(kind, what, found, line)
+        return True
+
+    def remembers(self, used: Strategy) -> None:
+        found = difference(self.truth, run(used, self.candles()))
+        if found is not None:
+            line = self.remembering_line() or self.line_of(
+                lambda: self.trace(found.number), lambda: traced(used, self.candles(), found.number)
+            )
+            self.differ("memory", "a second run in the same process knows what the first one saw", found, line)
+
+    def other_futures(self) -> None:
+        cuts = self.cuts()
+        self.result.futures = len(cuts)
+        for cut in cuts:
+            altered = other_future(self.candles(), cut, seed=cut + 1_000)
+            found = difference(self.truth, run(self.fresh(), altered, cut))
+            if found is not None:
+                line = self.line_of(
+                    lambda: self.trace(found.number),  # noqa: B023 - called before the loop goes on
+                    lambda: traced(self.fresh(), altered, found.number),  # noqa: B023
+                )
+                what = f"it looks ahead: what comes after candle {cut} changes what it says of candle {found.number}"
+                self.differ("future", what, found, line)
+                return
+
+    def cuts(self) -> list[int]:
+        """Candles after which the future is changed: from warm-up to the end, and some in a row."""
+        count, first = self.result.candles, min(self.warmup, self.result.candles - 2)
+        wanted = max(20, min(60, 2 * _EFFORT // count))
+        spread = {first + (count - 2 - first) * n // wanted for n in range(wanted)}
+        middle = (first + count) // 2
+        return sorted(spread | {n for n in range(middle, middle + _IN_A_ROW) if n < count - 1})
+
+    def other_market(self) -> None:
+        others = [item._replace(market="check:ETHUSDT") for item in made_up(self.result.candles, "1h", 7)]
+        mine = self.candles()
+        # The other market's candles close at the same times.
+        others = [item._replace(**_times(own)) for item, own in zip(others, mine, strict=True)]
+        found = difference(self.truth, interleaved(self.fresh(), mine, others))
+        if found is not None:
+            what = "beside another market it says something else: it remembers outside of its state"
+            self.differ("memory", what, found, self.remembering_line())
+
+    def restarts(self) -> None:
+        if self.history + 2 >= self.result.candles:
+            self.result.notes.append(
+                f"It wants {self.history} candles of history, more than were tried: what a restart does is not known."
+            )
+            return
+        for share in (0.0, 0.5, 0.9):
+            at = self.history + int((self.result.candles - self.history - 1) * share)
+            found = difference(self.truth[at:], restarted(self.fresh(), self.fresh(), self.candles(), at), at)
+            if found is None:
+                continue
+            if found.feature:
+                what = f"after a restart it differs: {self.history} candles of history are not enough"
+                self.differ("warm-up", what, found, None)
+            else:
+                what = "after a restart it says something else: it remembers outside of its state"
+                self.differ("memory", what, found, self.remembering_line())
+            return
+
+    def warm_up(self) -> None:
+        """Say for how long after the warm-up signals still depend on where the history begins."""
+        begin = self.result.candles // 3
+        later = run(self.fresh(), self.candles()[begin:])
+        ready = [n for n, signal in enumerate(later) if signal.status == "ready"]
+        apart = [n for n in ready if not _agree(self.truth[begin + n], later[n], targets=not self.has_state)]
+        if not ready or not apart:
+            return
+        self.result.notes.append(
+            f"A longer history changes its numbers until {apart[-1] + 1} candles were seen, though it speaks after"
+            f" {ready[0] + 1}: averages that never forget do that. Manta gives it {self.history} before it trades"
+            " where there are as many."
+        )
+
+    def trace(self, number: int) -> list[Step]:
+        return traced(self.fresh(), self.candles(), number)
+
+    def trace_later(self, number: int) -> list[Step]:
+        with other_time(self.ahead_s):
+            return self.trace(number)
+
+    def remembering_line(self) -> tuple[int, str] | None:
+        spots = memories(self.source) if self.source else []
+        return (spots[0].line, spots[0].what) if spots else None
+
+    def reach(self) -> tuple[int, str] | None:
+        """Where the text reaches outside, if it says so."""
+        spots = reaches(self.source) if self.source else []
+        return (spots[0].line, f"it {spots[0].what}") if spots else None
+
+    def line_of(self, one: Callable[[], list[Step]], other: Callable[[], list[Step]]) -> tuple[int, str] | None:
+        if not self.source:
+            return None
+        found = first_difference(one(), other())
+        if found is None:
+            return None
+        line, function, mine, theirs = found
+        return line, f"in {function}, {mine} becomes {theirs}" if mine else f"in {function}"
+
+    def differ(self, kind: str, what: str, found: Difference, line: tuple[int, str] | None) -> None:
+        at = datetime.fromtimestamp(found.close_time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+        part = f"feature {found.feature}" if found.feature else found.part
+        text = f"{what} (closed {at} UTC: {part} {found.one} becomes {found.other})"
+        if line is not None:
+            text += f"; {line[1]}"
+        self.find(kind, text, line=line[0] if line else None, feature=found.feature, time_ms=found.close_time_ms)
+
+    def find(
+        self, kind: str, text: str, *, line: int | None = None, feature: str = "", time_ms: int | None = None
+    ) -> None:
+        self.result.findings.append(Finding(kind, text, line, feature, time_ms))
+
+
+def _times(candle: Candle) -> dict[str, Any]:
+    return {"interval": candle.interval, "open_time_ms": candle.open_time_ms, "close_time_ms": candle.close_time_ms}
+
+
+def _agree(one: Signal, other: Signal, *, targets: bool) -> bool:
+    return one.features == other.features and (not targets or one.target == other.target)

@@ -1,0 +1,1 @@
+"""The Base chain, asked by plain JSON-RPC: nothing is signed and nothing is sent to be mined."""
