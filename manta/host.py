@@ -35,6 +35,7 @@ from trading.config.model import Config
 from trading.config.secrets import SECRET_NAMES, write_secrets
 from trading.errors import ConfigError, Halt, MantaError, OutcomeUnknown, StorageRetryable
 from trading.instances import resolve_instances
+from trading.markets import Market
 from trading.storage.aliases import store_aliases
 from trading.storage.database import Database
 from trading.storage.host_orders import ask, read_answer
@@ -44,7 +45,7 @@ from trading.storage.postgres import BundledPostgres
 from trading.storage.settings import DatabaseTarget, server_from_environment
 from trading.venues.cluster_limits import ClusterLimits
 from trading.venues.paper.faults import BrokerFault
-from trading.venues.resolve import resolve_markets, with_aliases
+from trading.venues.resolve import check_books, resolve_markets, with_aliases
 
 __all__ = ["Host", "HostOptions"]
 
@@ -113,6 +114,7 @@ class Host:
         self._deployed = False
         self._stale: str | None = None
         self._aliases: dict[str, str] = {}
+        self._markets: tuple[Market, ...] = ()
         self._warnings: tuple[str, ...] = ()
         self.address = self.config.ray.address or ""
 
@@ -187,6 +189,7 @@ class Host:
         config = with_aliases(config, self._aliases)
         plan = plan_reload(self.config, config)
         resolve_instances(config, 0)
+        check_books(config, self._markets)
         told = {"added": [], "removed": [], "kept": []}
         if plan.changed:
             sample = await self._ask_venue()
@@ -376,6 +379,7 @@ class Host:
         async with ClusterLimits(self.config, self.target) as limits:
             resolved = await resolve_markets(self.config, origin=self.options.origin, limits=limits)
         self.config, self._aliases, self._warnings = resolved.config, resolved.aliases, resolved.warnings
+        self._markets = resolved.markets
         if self._database is not None:
             await self._database.run(lambda connection: store_aliases(connection, resolved.aliases))
         for warning in resolved.warnings:

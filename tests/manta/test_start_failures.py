@@ -127,6 +127,16 @@ def test_a_symbol_that_the_venue_does_not_know_is_named(place: Place) -> None:
     assert "BTCUSDT" in out
 
 
+@pytest.mark.slow
+def test_a_book_in_another_currency_than_its_markets_is_named(place: Place) -> None:
+    with nothing_left(place):
+        process, _ = popen_replay(place, books={"paper": {"currency": "EUR"}})
+        out, _ = finish(process)
+    assert process.returncode == 2
+    assert '"field": "books.paper.currency"' in out
+    assert "Set it to USDT" in out
+
+
 @pytest.mark.parametrize(("step", "number"), [("starting Ray", signal.SIGINT), ("starting the actors", signal.SIGTERM)])
 def test_a_signal_during_the_start_leaves_nothing(place: Place, step: str, number: signal.Signals) -> None:
     with nothing_left(place):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ from trading.venues.adapter import History, adapter
 from trading.venues.cluster_limits import ClusterLimits
 from trading.venues.origin import Origin, is_loopback
 
-__all__ = ["Resolution", "open_history", "resolve_markets", "with_aliases"]
+__all__ = ["Resolution", "check_books", "open_history", "resolve_markets", "with_aliases"]
 
 # Lists of market=other market.
 _PAIRS = ("against", "second")
@@ -42,8 +42,8 @@ def open_history(config: Config, venue: str, *, origin: Origin, limits: ClusterL
 async def resolve_markets(config: Config, *, origin: Origin, limits: ClusterLimits | None = None) -> Resolution:
     """Ask each venue for the configured markets.
 
-    Raises ConfigError that names every unknown market with its nearest names; VenueRetryable, VenueAuth when a venue
-    does not answer.
+    Raises ConfigError that names every unknown market with its nearest names, or a book that cannot pay for a market it
+    trades; VenueRetryable, VenueAuth when a venue does not answer.
     """
     async with AsyncExitStack() as stack:
         histories: dict[str, History] = {}
@@ -65,7 +65,25 @@ async def resolve_markets(config: Config, *, origin: Origin, limits: ClusterLimi
         f"{name} means {market.key}. {market.warning}".rstrip() for name, market in pairs if market.warning
     )
     known: dict[str, Market] = {market.key: market for market in markets}
-    return Resolution(with_aliases(config, aliases), tuple(known.values()), aliases, warnings)
+    resolved = with_aliases(config, aliases)
+    check_books(resolved, known.values())
+    return Resolution(resolved, tuple(known.values()), aliases, warnings)
+
+
+def check_books(config: Config, markets: Iterable[Market]) -> None:
+    """Raise ConfigError for a book whose strategies trade a market that is paid for in another currency."""
+    quotes = {market.key: market.quote for market in markets}
+    for instance in config.strategies:
+        currency = config.books[instance.book].currency
+        for key in config.markets_of(instance):
+            if quotes[key] != currency:
+                raise ConfigError(
+                    f"{instance.name} trades {key}, which is paid for in {quotes[key]}, in the book {instance.book}, "
+                    f"which is counted in {currency}.",
+                    field=f"books.{instance.book}.currency",
+                    value=currency,
+                    fix=f"Set it to {quotes[key]}, or give {instance.name} a book in {quotes[key]} for this market.",
+                )
 
 
 async def _check_lenders(config: Config, origin: Origin, limits: ClusterLimits | None) -> None:

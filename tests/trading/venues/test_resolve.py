@@ -64,6 +64,33 @@ async def test_a_market_that_is_to_lend_is_looked_up_too() -> None:
         assert (caught.value.field, caught.value.value) == ("history.second", "binance:BTCUSDX")
 
 
+async def test_a_book_is_counted_in_what_its_markets_are_paid_with() -> None:
+    names = ["hyperliquid:cbBTC", "binance:BTCUSDT"]
+    dollars = {"name": "far", "strategy": "ma44", "markets": ["hyperliquid:cbBTC"], "book": "usdc"}
+    tether = {"name": "near", "strategy": "ma44", "markets": ["binance:BTCUSDT"], "book": "usdt"}
+    books = {"usdc": {"currency": "USDC"}, "usdt": {}}
+    async with (
+        playing("binance", sample("binance", 10)) as binance,
+        playing("hyperliquid", sample("hyperliquid", 10)) as hyperliquid,
+    ):
+        rigs = {"binance": binance, "hyperliquid": hyperliquid}
+
+        async def resolve(*strategies: dict[str, Any]) -> tuple[str, ...]:
+            wanted = config(names, rigs, strategies=strategies, books=books)
+            return (await resolve_markets(wanted, origin="simulator")).config.markets
+
+        assert await resolve(dollars, tether) == ("hyperliquid:BTC", "binance:BTCUSDT")
+        assert await resolve() == ("hyperliquid:BTC", "binance:BTCUSDT")
+        for wrong, says in (
+            (dollars | {"book": "usdt"}, ("books.usdt.currency", "USDT", "Set it to USDC")),
+            (tether | {"markets": []}, ("books.usdt.currency", "USDT", "Set it to USDC, or give near a book in USDC")),
+        ):
+            with pytest.raises(ConfigError, match=r"hyperliquid:BTC, which is paid for in USDC") as caught:
+                await resolve(wrong)
+            assert (caught.value.field, caught.value.value) == says[:2]
+            assert says[2] in (caught.value.fix or "")
+
+
 def test_an_alias_is_replaced_wherever_a_market_is_named() -> None:
     strategy = {"name": "a", "strategy": "ma44", "markets": ["hyperliquid:cbBTC"]}
     gaps = {"markets": ["hyperliquid:cbBTC"]}
