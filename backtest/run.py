@@ -16,20 +16,21 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from backtest.checked import check_first
 from backtest.coarse import as_minutes, check_foldable
+from backtest.covered import check_past, uncovered
 from backtest.followed import failure_kept, progress_kept
 from backtest.metrics.measure import Run, measure
 from backtest.metrics.trades import Excursion
 from backtest.provenance import provenance_of, records_fingerprint
 from backtest.reference import ReferenceResult, run_reference
 from backtest.report.document import document_of
-from trading.candle_files import load_candles
+from trading.candle_files import load_columns
 from trading.candles import Candle, Hole
 from trading.config.costs import Charges, Costs
 from trading.config.model import Book, Config, canonical_intervals
 from trading.config.rules import NO_ENTRIES, NO_EXITS, Entries, Exits
 from trading.errors import BadInput, DataHole
 from trading.instances import Instance, history_ms, resolve_instances
-from trading.intervals import MINUTE, MINUTE_MS, Interval, parse_interval
+from trading.intervals import MINUTE, MINUTE_MS, Interval, iso, parse_interval
 from trading.markets import Market, split_market
 from trading.storage import backtests, candles, natives, quality
 from trading.storage import markets as stored_markets
@@ -86,8 +87,9 @@ class BacktestRequest(BaseModel):
     @model_validator(mode="after")
     def _range_is_forward(self) -> BacktestRequest:
         if self.start_ms is not None and self.end_ms is not None and self.start_ms >= self.end_ms:
-            start, end = (datetime.fromtimestamp(ms / 1000, UTC).isoformat() for ms in (self.start_ms, self.end_ms))
-            raise ValueError(f"start {start} is not before end {end}: give the earlier time as start")
+            raise ValueError(
+                f"start {iso(self.start_ms)} is not before end {iso(self.end_ms)}: give the earlier time as start"
+            )
         return self
 
     @model_validator(mode="after")
@@ -180,7 +182,10 @@ def _base_of(symbol: str) -> str:
 
 def load_file(path: Path, request: BacktestRequest) -> Source:
     """The candles of a file; a minute, or a longer candle, that it does not hold counts as absent."""
-    found = load_candles(path, request.market, end_ms=request.end_ms)
+    columns = load_columns(path, request.market)
+    found = columns.slice(None, request.end_ms).candles()
+    if not found or found[-1].close_time_ms <= (request.start_ms or 0):
+        raise uncovered(path.name, request.start_ms, request.end_ms, (columns.start_ms, columns.end_ms))
     width = parse_interval(found[0].interval)
     if width != MINUTE:
         check_foldable(request.intervals, width)
@@ -195,6 +200,7 @@ async def load_source(connection: Connection, request: BacktestRequest, file: Pa
     if file is not None:
         source = await asyncio.to_thread(load_file, file, request)
         found, holes, own, width = source.candles, [], [], source.width
+        check_past(found[-1].close_time_ms, file.name, await connection.fetchval("select ms(clock_timestamp())"))
     else:
         width = MINUTE
         if market is None:
@@ -206,17 +212,13 @@ async def load_source(connection: Connection, request: BacktestRequest, file: Pa
             )
         before = request.start_ms - history_ms(request.config()) if request.start_ms is not None else None
         found = await candles.read_candles(connection, request.market, "1m", from_ms=before, to_ms=request.end_ms)
-        reach = (found[0].open_time_ms, found[-1].close_time_ms) if found else (0, 0)
+        if not found or found[-1].close_time_ms <= (request.start_ms or 0):
+            raise uncovered(
+                request.market, request.start_ms, request.end_ms, await _whole_reach(connection, request.market)
+            )
+        reach = (found[0].open_time_ms, found[-1].close_time_ms)
         holes = await quality.holes_between(connection, request.market, *reach, reason="missing")
         own = await natives.read_all_natives(connection, request.market, to_ms=reach[1])
-    start_ms = request.start_ms or 0
-    if not any(candle.close_time_ms > start_ms for candle in found[-1:]):
-        raise DataHole(
-            "There are no candles in this range.",
-            field="start",
-            value=request.start_ms,
-            fix="Choose a range that the candles cover; `manta status` and /api/v1/health say which that is.",
-        )
     # A market row that an earlier file run made knows no more than that run did.
     known_market = market is not None and market != _market_named(request.market)
     return Source(found, holes, market or _market_named(request.market), known_market, width, tuple(own))
@@ -343,6 +345,11 @@ async def run_stored(
 
         await database.run(store, deadline_s=300)
     return {"run_id": str(run_id), "book": book, **summary}
+
+
+async def _whole_reach(connection: Connection, market: str) -> tuple[int, int] | None:
+    first = await candles.first_open(connection, market)
+    return None if first is None else (first, await candles.last_close(connection, market) or first)
 
 
 def assumptions_of(request: BacktestRequest, source: Source) -> list[str]:

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
+from backtest.refusals import explained
 from backtest.run import BacktestRequest, book_of, resolve_symbol, run_stored
 from manta.options import parse_amount, parse_time
 from manta.progress import bar
@@ -24,7 +25,7 @@ from trading.storage.migrate import migrate
 from trading.strategies.folder import own_names, own_source
 from trading.strategies.registry import STRATEGIES, load_strategy
 
-__all__ = ["BacktestArguments", "explained", "request_of", "result_words", "run_command"]
+__all__ = ["BacktestArguments", "request_of", "result_words", "run_command"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +144,6 @@ def request_of(arguments: BacktestArguments, config_path: Path | None) -> Backte
         )
     except ValidationError as error:
         raise explained(error) from error
-
-
-def explained(error: ValidationError) -> BadInput:
-    """The first mistake as a sentence. One about the request as a whole begins with the name of its field."""
-    first = error.errors(include_url=False)[0]
-    message = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
-    if not first["loc"]:
-        return BadInput(f"{message}.", field=message.split(" ", 1)[0])
-    field, given = str(first["loc"][0]).removesuffix("_ms"), first.get("input")
-    value = ", ".join(map(str, given)) if isinstance(given, tuple) else given
-    return BadInput(f"{field}: {message}.", field=field, value=value)
 
 
 async def _run(request: BacktestRequest, file: Path | None, config_path: Path | None, *, quiet: bool) -> dict[str, Any]:

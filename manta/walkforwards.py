@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from backtest.honesty.stored import run_stored_walkforward
 from backtest.honesty.trials import in_processes
 from backtest.honesty.walkforward import WalkForwardRequest, combinations
-from manta.backtests import BacktestArguments, explained, request_of
+from backtest.refusals import explained
+from manta.backtests import BacktestArguments, request_of
 from manta.progress import bar
 from manta.service import database_target
 from trading.errors import BadInput

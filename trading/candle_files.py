@@ -25,7 +25,7 @@ from trading.candle_columns import CandleColumns, Integers, columns_from
 from trading.candle_numbers import INT64_MAX, PLAIN_INTEGERS, integers_of, units_of_text
 from trading.candles import Candle, check_candle
 from trading.errors import BadInput
-from trading.intervals import Interval, parse_interval
+from trading.intervals import Interval, iso, parse_interval
 from trading.seed_files import parse_seed_time
 
 __all__ = ["COLUMNS", "REQUIRED", "load_candles", "load_columns"]
@@ -36,6 +36,8 @@ _READ = tuple(name for name in COLUMNS if name != "ignore")
 _FORMATS = (".csv", ".csv.gz", ".parquet")
 # A file this small is read in well under a second row by row, and Arrow's 30 MB of memory are saved.
 _SMALL_BYTES = 1_000_000
+# The year 2100: a later time is one in microseconds.
+_LATEST_MS = 4_102_444_800_000
 
 
 def load_candles(
@@ -79,9 +81,9 @@ def load_columns(
     if not len(chosen):
         raise BadInput(
             f"{path} has no candle in the chosen range.",
-            field="start",
-            value=start_ms if start_ms is not None else end_ms,
-            fix=f"Choose times from {columns.start_ms} up to {columns.end_ms} (unix ms).",
+            field="start" if start_ms is not None else "end",
+            value=iso(start_ms if start_ms is not None else end_ms or 0),
+            fix=f"Choose times from {iso(columns.start_ms)} to {iso(columns.end_ms)}.",
         )
     return chosen
 
@@ -139,6 +141,7 @@ def _sane(columns: CandleColumns) -> bool:
     extras = (columns.quote_volume, columns.trade_count, columns.taker_buy_volume, columns.taker_buy_quote_volume)
     return (
         aligned
+        and bool(times[-1] <= _LATEST_MS)
         and bool(np.all(np.diff(times) > 0))
         and bool(np.all(columns.low > 0))
         and bool(np.all(columns.low <= np.minimum(columns.open, columns.close)))
@@ -223,6 +226,9 @@ class _Rows:
             if value < 0 or value > INT64_MAX:
                 what = "is negative" if value < 0 else "is above 92,233,720,368"
                 raise self._fault(line, name, text, what, "Repair or remove the line.")
+            if name == "open_time" and value > _LATEST_MS:
+                what = "is no time in unix milliseconds"
+                raise self._fault(line, name, text, what, "Give milliseconds: divide microseconds by 1000.")
             values.append(value)
         return values
 

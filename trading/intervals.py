@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from trading.errors import BadInput
 
-__all__ = ["CANONICAL", "DAY_MS", "HOUR_MS", "MINUTE", "MINUTE_MS", "WEEK_MS", "Interval", "parse_interval"]
+__all__ = ["CANONICAL", "DAY_MS", "HOUR_MS", "MINUTE", "MINUTE_MS", "WEEK_MS", "Interval", "iso", "parse_interval"]
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -93,6 +93,11 @@ def parse_interval(text: str) -> Interval:
         if width_ms % _UNIT_MS[unit] == 0:
             return Interval(f"{width_ms // _UNIT_MS[unit]}{unit}", width_ms)
     raise AssertionError(name)
+
+
+def iso(time_ms: int) -> str:
+    """``time_ms`` as a person writes it and as every command reads it: 2025-07-16T12:00Z, UTC."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%MZ")
 
 
 MINUTE = parse_interval("1m")

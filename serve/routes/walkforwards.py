@@ -12,12 +12,12 @@ from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response
 
 from backtest.honesty.walkforward import WalkForwardRequest, combinations
+from backtest.refusals import explained
 from serve import queries, run_schemas, schemas
 from serve.launching import launched, request_of
 from serve.parameters import Paged, Paging
 from serve.problems import NotFound, Refused
 from serve.services import Service, Services, json_text
-from trading.errors import BadInput
 
 __all__ = ["router"]
 
@@ -107,11 +107,7 @@ async def _request(service: Services, body: run_schemas.WalkforwardRequest) -> d
         try:
             combinations(WalkForwardRequest.model_validate(request))
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            message = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
-            # One about the backtest as a whole begins with the name of its field.
-            field = str(first["loc"][-1]) if first["loc"] not in ((), ("backtest",)) else message.split(" ", 1)[0]
-            raise BadInput(f"{field.removesuffix('_ms')}: {message}.", field=field.removesuffix("_ms")) from None
+            raise explained(error) from None
 
     await service.shelf.ask(check)
     return request

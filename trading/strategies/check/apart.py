@@ -55,7 +55,7 @@ def require_honest(name: str, params: Mapping[str, object], source: str, interva
         first = answer["findings"][0]
         where = f"line {first['line']}: " if first["line"] else ""
         raise BadInput(
-            f"Strategy {name} was not run: {where}{first['text']}.",
+            f"Strategy {name} was not run: {where}{first['text'].rstrip('.')}.",
             field="strategy",
             value=name,
             fix=f"Mend it; `manta strategies check {name}` shows everything that was found.",
