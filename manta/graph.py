@@ -12,7 +12,6 @@ import logging
 import os
 import pickle
 import sys
-import threading
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -183,8 +182,6 @@ def _remove(order: Order) -> dict[str, Any]:
     waits for that, at most as long, and ends what is left.
     """
     ray = _connect(order)
-    serving = threading.Thread(target=_remove_serve, args=(order,))
-    serving.start()
     try:
         supervisor = ray.get_actor("supervisor", namespace=order.session.namespace)
         ray.get(supervisor.take_down.remote(_STOP_S), timeout=_STOP_S)
@@ -192,7 +189,8 @@ def _remove(order: Order) -> dict[str, Any]:
         pass  # It was never made, or does not answer: then it is ended as it is.
     finally:
         _end_actors(ray, order.session.namespace)
-        serving.join()
+    # One after the other: Ray and Serve import modules as they go, which fails at times in two threads.
+    _remove_serve(order)
     return {"actors": []}
 
 
