@@ -36,6 +36,9 @@ def install(app: FastAPI) -> None:
             Route("/dashboard", _file(_OURS / "index.html"), include_in_schema=False),
             Route("/dashboard/market", _file(_OURS / "market.html"), include_in_schema=False),
             Route("/dashboard/data", _file(_OURS / "data.html"), include_in_schema=False),
+            Route("/dashboard/strategies", _file(_OURS / "strategies.html"), include_in_schema=False),
+            Route("/dashboard/backtests", _file(_OURS / "backtests.html"), include_in_schema=False),
+            Route("/dashboard/report", _file(_OURS / "report.html"), include_in_schema=False),
             Route("/docs", _file(_OURS / "docs.html"), include_in_schema=False),
             Mount("/dashboard", StaticFiles(directory=_OURS, html=True)),
         ]

@@ -21,6 +21,7 @@ __all__ = [
     "equity",
     "features",
     "gaps",
+    "instances",
     "orders",
     "parity",
     "positions",
@@ -159,6 +160,31 @@ _SLEEVE_STATE = f"""case
     when b.mode = 'backtest' or i.active and i.book = p.book and p.interval = any(i.intervals)
         and {_MARKET} = any(i.markets) then 'active'
     when p.quantity = 0 then 'removed' when b.config ->> 'on_removed' = 'keep' then 'kept' else 'closing' end"""
+
+
+def instances(book: str | None) -> Listing:
+    """The instances that run, by name, each with its sleeves: what they hold and what they decided last."""
+    decided = """select json_build_object('decision_id', d.decision_id, 'close_time', ms(d.close_time), 'actions',
+        d.actions, 'target', d.target, 'confidence', d.confidence, 'outcome', d.outcome, 'reason', d.reason) as newest
+        from decisions d where d.book = i.book and d.instance_id = i.instance_id and d.market_id = m.id
+        and d.interval = w.interval order by d.open_time desc limit 1"""
+    sleeves = f"""select coalesce(json_agg(json_build_object('market', k.market, 'interval', w.interval,
+        'quantity', trim_scale(p.quantity)::text, 'entry_price', trim_scale(p.entry_price)::text,
+        'entry_time', ms(p.entry_time), 'mark', trim_scale(p.mark)::text, 'equity', trim_scale(p.equity)::text,
+        'as_of', ms(p.as_of), 'decision', d.newest) order by k.n, w.n), '[]')
+        from unnest(i.markets) with ordinality k (market, n) cross join unnest(i.intervals) with ordinality
+        w (interval, n) left join markets m on {_MARKET} = k.market
+        left join positions p on (p.book, p.instance_id, p.market_id, p.interval) =
+        (i.book, i.instance_id, m.id, w.interval) left join lateral ({decided}) d on true"""  # noqa: S608
+    item = f"""json_build_object('instance_id', i.instance_id, 'name', i.name, 'strategy', i.strategy,
+        'params', i.params, 'profile', i.profile, 'book', i.book, 'mode', b.mode, 'live_from', ms(i.live_from),
+        'sleeves', ({sleeves}))::text"""
+    listing = Listing(
+        "instances", "from instances i join books b using (book)", item, [Key("i.name"), Key("i.instance_id")]
+    )
+    listing.where.append("i.active")
+    _of_book(listing, "i", book)
+    return listing
 
 
 def positions(book: str | None, market_id: int | None) -> Listing:

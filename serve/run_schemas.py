@@ -1,4 +1,6 @@
-"""Shapes of strategies, trades of a run, walk-forwards and explained decisions, as the OpenAPI document shows them."""
+"""Shapes of strategies, instances, a run's trades, walk-forwards and explained decisions, as the OpenAPI document shows
+them.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,12 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from serve.schemas import BacktestAccepted, BacktestRequest, Decision, Listed, Money, Ms, Order
+from serve.schemas import BacktestAccepted, BacktestRequest, Decision, Listed, Mode, Money, Ms, Order
 
 __all__ = [
     "BacktestTrade",
     "ExplainedDecision",
+    "Instance",
     "Strategies",
     "Strategy",
     "StrategyText",
@@ -67,6 +70,44 @@ class Strategies(Listed[Strategy]):
     """All on one page: built-in ones, then own ones by name."""
 
     broken: list[BrokenStrategy] = Field(description="Own files that cannot be used.")
+
+
+class LastDecision(BaseModel):
+    decision_id: str
+    close_time: Ms
+    actions: list[Literal["OPEN_LONG", "CLOSE_LONG", "OPEN_SHORT", "CLOSE_SHORT", "HOLD"]]
+    target: Literal["LONG", "FLAT", "SHORT", "HOLD"]
+    confidence: float
+    outcome: Literal["acted", "hold", "warming", "hole", "late", "stale", "risk"]
+    reason: str
+
+
+class Sleeve(BaseModel):
+    """One market and interval of an instance. Until its first candle has closed it has neither money nor decision."""
+
+    market: str
+    interval: str
+    quantity: Money | None = Field(description="Negative when short.")
+    entry_price: Money | None
+    entry_time: Ms | None
+    mark: Money | None
+    equity: Money | None
+    as_of: Ms | None
+    decision: LastDecision | None
+
+
+class Instance(BaseModel):
+    """A strategy that is configured and runs."""
+
+    instance_id: str
+    name: str
+    strategy: str
+    params: dict[str, Any] = Field(description="As configured, over the strategy's defaults.")
+    profile: Literal["perp", "spot"]
+    book: str
+    mode: Mode
+    live_from: Ms = Field(description="It decides on candles that close after it.")
+    sleeves: list[Sleeve]
 
 
 class BacktestTrade(BaseModel):

@@ -5,19 +5,35 @@ let askToken = async () => "";
 
 export function onTokenNeeded(ask) { askToken = ask; }
 
-export async function get(path, query = {}) {
+// What the API refused, in its own words: `field` names the input, `fix` says what to do.
+export class Refusal extends Error {
+  constructor({ detail, field = null, fix = null }, status) {
+    super(detail || `HTTP ${status}`);
+    Object.assign(this, { field, fix, status });
+  }
+}
+
+export const get = async (path, query = {}) => (await call("GET", path, query)).json();
+
+export const text = async (path) => (await call("GET", path, {})).text();
+
+export const post = async (path, body) => (await call("POST", path, {}, body)).json();
+
+export const remove = (path, query = {}) => call("DELETE", path, query);
+
+async function call(method, path, query, body) {
   const wanted = Object.entries(query).filter(([, value]) => value != null);
   const url = `/api/v1${path}${wanted.length ? "?" + new URLSearchParams(wanted) : ""}`;
   for (;;) {
     const token = sessionStorage.getItem(KEY);
-    const response = await fetch(url, { headers: token ? { Authorization: `Bearer ${token}` } : {}, cache: "no-store" });
-    if (response.status === 401) {
-      sessionStorage.setItem(KEY, await askToken());
-      continue;
-    }
-    const body = await response.json();
-    if (!response.ok) throw new Error(body.detail || `HTTP ${response.status}`);
-    return body;
+    const headers = { ...(token ? { Authorization: `Bearer ${token}` } : {}), ...(body ? { "Content-Type": "application/json" } : {}) };
+    const response = await fetch(url, { method, headers, body: body && JSON.stringify(body), cache: "no-store" });
+    if (response.ok) return response;
+    const problem = await response.json().catch(() => ({}));
+    if (response.status !== 401) throw new Refusal(problem, response.status);
+    const given = await askToken(problem, token);
+    if (given == null) throw new Refusal(problem, 401);
+    sessionStorage.setItem(KEY, given);
   }
 }
 

@@ -65,6 +65,18 @@ export function signed(value, digits = 2) {
   return (n > 0 ? "+" : n < 0 ? "−" : "") + text;
 }
 
+// A share of one, as a percentage; `plus`: a gain is marked as one.
+export function percent(value, plus = true) {
+  if (value == null) return "–";
+  const text = `${(Math.abs(value) * 100).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })} %`;
+  return (value < 0 ? "−" : plus && value > 0 ? "+" : "") + text;
+}
+
+export const ratio = (value) => (value == null ? "–" : sign(Number(value).toFixed(2)));
+
+// Parameters as people write them: fast 9, slow 21.
+export const params = (values) => Object.entries(values ?? {}).map(([name, value]) => `${name} ${typeof value === "number" ? amount(value, 8) : value}`).join(", ");
+
 export const tone = (value) => (Number(value) > 0 ? "up" : Number(value) < 0 ? "down" : "soft");
 
 // Name and eight hex digits: the name is what a person chose.

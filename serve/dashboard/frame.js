@@ -1,10 +1,12 @@
 // What every page has around it: the header with its state, the banner, the login, and the stream of events.
 
-import { get, onTokenNeeded, stream } from "./api.js";
+import { get, stream } from "./api.js";
 import * as format from "./format.js";
+import { login } from "./login.js";
 import * as tables from "./tables.js";
 
-const PAGES = [["trade", "/dashboard", "Trading"], ["market", "/dashboard/market", "Chart"], ["data", "/dashboard/data", "Data"]];
+const PAGES = [["trade", "/dashboard", "Trading"], ["market", "/dashboard/market", "Chart"], ["data", "/dashboard/data", "Data"],
+  ["strategies", "/dashboard/strategies", "Strategies"], ["backtests", "/dashboard/backtests", "Backtests"]];
 const { node } = tables;
 
 export const $ = (id) => document.getElementById(id);
@@ -90,20 +92,6 @@ export function frame(page, { hasMarket = false, onZone = () => {} } = {}) {
   document.body.append(login());
   // Colours are drawn into canvases: with another scheme everything is drawn anew.
   matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => location.reload());
-}
-
-function login() {
-  const token = node("input", { id: "token", type: "password", autocomplete: "current-password", required: true });
-  const form = node("form", { method: "dialog", id: "login-form" },
-    node("h2", { id: "login-title", textContent: "API token" }),
-    node("p", {}, "This Manta is open to the network, so it asks for ", node("code", { textContent: "MANTA_API_TOKEN" }), ". It is kept until this tab closes."),
-    node("label", {}, "Token ", token), node("button", { type: "submit", textContent: "Open" }));
-  const dialog = node("dialog", { id: "login", ariaLabel: "API token" }, form);
-  onTokenNeeded(() => new Promise((resolve) => {
-    form.onsubmit = () => { const given = token.value; token.value = ""; resolve(given); };
-    if (!dialog.open) dialog.showModal();
-  }));
-  return dialog;
 }
 
 // Waits until there is a market, then follows the stream; health is kept up to date on the way.

@@ -10,7 +10,7 @@ export function node(tag, options = {}, ...children) {
   return element;
 }
 
-const TEXT = new Set(["side", "decision", "outcome", "why", "what", "cause"]);
+const TEXT = new Set(["side", "decision", "outcome", "why", "what", "cause", "strategy", "allowed"]);
 
 export function table(place, caption, heads, rows, empty) {
   if (!rows.length) {
@@ -22,6 +22,32 @@ export function table(place, caption, heads, rows, empty) {
   const scrolled = place.scrollTop;
   place.replaceChildren(node("table", {}, node("caption", { className: "sr", textContent: caption }), node("thead", {}, head), node("tbody", {}, ...body)));
   place.scrollTop = scrolled;
+}
+
+// The same, each cell with the name of its column: on a narrow screen a row becomes a card. Roles, as such styling takes them away.
+// A cell that says the same stays as it is, so that no redraw comes between a press and its click.
+export function stack(place, caption, heads, rows, empty) {
+  const fresh = node("div", {});
+  table(fresh, caption, heads, rows, empty);
+  const made = fresh.querySelector("table"), old = place.querySelector("table");
+  if (made) label(made, heads);
+  if (!made || !old) { place.replaceChildren(...fresh.childNodes); return; }
+  const before = [...old.tBodies[0].rows];
+  [...made.tBodies[0].rows].forEach((row, number) => {
+    if (before[number]) [...row.cells].forEach((cell, column) => { const had = before[number].cells[column]; if (!had.isEqualNode(cell)) had.replaceWith(cell); });
+    else old.tBodies[0].append(row);
+  });
+  for (const row of before.slice(rows.length)) row.remove();
+}
+
+function label(made, heads) {
+  made.className = "stack";
+  made.setAttribute("role", "table");
+  for (const part of made.querySelectorAll("thead, tbody")) part.setAttribute("role", "rowgroup");
+  for (const row of made.rows) row.setAttribute("role", "row");
+  for (const head of made.tHead.rows[0].cells) head.setAttribute("role", "columnheader");
+  for (const row of made.tBodies[0].rows)
+    [...row.cells].forEach((cell, number) => { cell.setAttribute("role", "cell"); cell.dataset.label = heads[number]; });
 }
 
 export const holeWords = (hole) => `${format.minutes(hole.minutes)} ${hole.reason}${hole.detail ? `: ${hole.detail}` : ""}`;
@@ -57,14 +83,17 @@ export function trades(place, items) {
   table(place, "Recent trades", ["opened", "side", "P&L", "entry → exit", "market"], rows, "No trade yet. Fills show here as they happen.");
 }
 
+export const actionWords = (actions) => (actions.length ? actions.map((action) => WORDS[action]).join(", then ") : "hold");
+export const outcomeTag = (item) => node("span", { className: `tag ${TONES[item.outcome] ?? "soft"}`, textContent: item.outcome, title: item.reason });
+
 const WORDS = { OPEN_LONG: "open long", CLOSE_LONG: "close long", OPEN_SHORT: "open short", CLOSE_SHORT: "close short", HOLD: "hold" };
 const TONES = { acted: "up", late: "warn", stale: "warn", risk: "warn", hole: "warn", warming: "warming" };
 
 export function decisions(place, items) {
   const rows = items.map((item) => [
     format.time(item.close_time),
-    node("td", { className: "left", textContent: item.actions.length ? item.actions.map((action) => WORDS[action]).join(", then ") : "hold" }),
-    node("td", { className: "left" }, node("span", { className: `tag ${TONES[item.outcome] ?? "soft"}`, textContent: item.outcome, title: item.reason })),
+    node("td", { className: "left", textContent: actionWords(item.actions) }),
+    node("td", { className: "left" }, outcomeTag(item)),
     format.price(item.price), `${Math.round(item.confidence * 100)} %`,
     node("td", {}, item.market.split(":")[1], node("div", { className: "soft", textContent: sleeve(item) })),
     node("td", { className: "left soft wide", textContent: item.reason || "–" }),

@@ -1,4 +1,4 @@
-"""Decisions, trades, positions and equity of books. Backtests' books show only when named."""
+"""Instances, decisions, trades, positions and equity of books. Backtests' books show only when named."""
 
 from __future__ import annotations
 
@@ -112,6 +112,13 @@ async def positions(
 ) -> Response:
     """What every sleeve (instance, market, interval) of a book holds, flat ones too."""
     listing = queries.positions(await _book(service, book), await service.markets.find_id(which))
+    return json_text((await listing.page(service.database, paging, forward=True, reverse=False)).json())
+
+
+@router.get("/instances", response_model=schemas.Listed[run_schemas.Instance])
+async def instances(service: Service, paging: Paged, book: BookName = None) -> Response:
+    """The strategy instances that run, by name; of each market and interval its position and its last decision."""
+    listing = queries.instances(await _book(service, book))
     return json_text((await listing.page(service.database, paging, forward=True, reverse=False)).json())
 
 

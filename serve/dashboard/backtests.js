@@ -1,0 +1,167 @@
+// Backtests: start one, watch it, open its report, compare two, delete; and walk-forwards beside them.
+
+import { get, post } from "./api.js";
+import { refusal } from "./dialogs.js";
+import * as format from "./format.js";
+import { $, calm, follow, frame, loadHealth, report } from "./frame.js";
+import { deleteButton, figure, keepFocus, marketsOf, spanOf, stateCell, strategiesOf, titleOf, unfinished } from "./runs.js";
+import { node, stack, table } from "./tables.js";
+import { close, loadWalks } from "./walkforwards.js";
+
+const PAGE = 50, SOON = 1000, LATER = 15_000;
+const state = { runs: [], extra: [], cursor: null, chosen: [], strategies: [], timer: null };
+
+async function loadRuns() {
+  const page = await get("/backtests", { limit: PAGE });
+  state.runs = page.items;
+  if (!state.extra.length) state.cursor = page.next_cursor;
+  draw();
+}
+
+const listed = () => [...state.runs, ...state.extra.filter((run) => !state.runs.some((newer) => newer.run_id === run.run_id))];
+
+async function older() {
+  const page = await get("/backtests", { limit: PAGE, cursor: state.cursor });
+  state.extra.push(...page.items);
+  state.cursor = page.next_cursor;
+  draw();
+}
+
+function draw() {
+  const runs = listed(), waiting = runs.filter(unfinished).length;
+  $("runs-sum").textContent = `${runs.length}${state.cursor ? "+" : ""}${waiting ? `, ${waiting} not finished` : ""}${runs.length > 1 ? " · select two to compare" : ""}`;
+  $("older").hidden = !state.cursor;
+  keepFocus($("runs"), () => stack($("runs"), "Backtests, the newest first",
+    ["compare", "strategy", "market", "range", "return", "Sharpe", "max drawdown", "twice the costs", "trades", "state", ""], runs.map(row),
+    "No backtest yet. Start one above: a strategy and a market are enough."));
+}
+
+function row(run) {
+  const found = run.results ?? {}, done = run.status === "done" && run.results;
+  return [
+    node("td", {}, done ? node("input", { type: "checkbox", className: "check", defaultChecked: state.chosen.includes(run.run_id), ariaLabel: `Compare ${titleOf(run)}, ${format.time(run.created_at)}`,
+      disabled: state.chosen.length > 1 && !state.chosen.includes(run.run_id), data: { key: `compare ${run.run_id}` }, onchange: (change) => choose(run.run_id, change.target.checked) }) : null),
+    node("td", { className: "left" }, node("span", {}, node("b", { textContent: strategiesOf(run) }), node("small", { textContent: format.params(run.config.params) || "default parameters" }))),
+    node("td", {}, node("span", {}, marketsOf(run), node("small", { textContent: run.intervals.join(", ") }))), spanOf(run),
+    figure(found.total_return, format.percent, format.tone(found.total_return)), figure(found.sharpe, format.ratio),
+    figure(found.max_drawdown == null ? null : -found.max_drawdown, format.percent), figure(found.pessimistic?.total_return, format.percent, format.tone(found.pessimistic?.total_return)),
+    found.trades == null ? "–" : format.amount(found.trades), stateCell(run),
+    node("td", {}, node("div", { className: "actions" },
+      done ? node("a", { className: "button small", textContent: "Report", ariaLabel: `Report of ${titleOf(run)}`, data: { key: `report ${run.run_id}` }, href: `/dashboard/report?${new URLSearchParams({ run: run.run_id })}` }) : null,
+      deleteButton("/backtests", "backtest", run, gone))),
+  ];
+}
+
+function gone(run) {
+  state.extra = state.extra.filter((other) => other.run_id !== run.run_id);
+  if (state.chosen.includes(run.run_id)) choose(run.run_id, false);
+  $("said").textContent = `The backtest of ${titleOf(run)} is deleted.`;
+  $("runs-title").focus();
+  loadRuns().catch(report);
+}
+
+function choose(id, wanted) {
+  state.chosen = wanted ? [...state.chosen, id].slice(0, 2) : state.chosen.filter((other) => other !== id);
+  draw();
+  compare();
+}
+
+const FIGURES = [
+  ["total return", "total_return", format.percent], ["final equity", "final_equity", format.price], ["Sharpe", "sharpe", format.ratio], ["Sortino", "sortino", format.ratio],
+  ["max drawdown", "max_drawdown", (value) => format.percent(value == null ? null : -value)], ["trades", "trades", format.amount], ["win rate", "win_rate", (value) => format.percent(value, false)],
+  ["profit factor", "profit_factor", format.ratio], ["fees", "fees", format.price], ["exposure", "exposure", (value) => format.percent(value, false)], ["days", "days", format.amount],
+];
+
+function compare() {
+  const runs = state.chosen.map((id) => listed().find((run) => run.run_id === id)).filter((run) => run?.results);
+  $("compared-panel").hidden = runs.length < 2;
+  if (runs.length < 2) return;
+  const lines = [
+    ["strategy", ...runs.map(strategiesOf)], ["parameters", ...runs.map((run) => format.params(run.config.params) || "default")], ["market", ...runs.map(marketsOf)], ["intervals", ...runs.map((run) => run.intervals.join(", "))],
+    ["range", ...runs.map(spanOf)], ["profile", ...runs.map((run) => run.config.profile ?? "–")], ["capital", ...runs.map((run) => format.price(run.config.capital))],
+    ...FIGURES.map(([name, key, shown]) => [name, ...runs.map((run) => shown(run.results[key]))]),
+    ...FIGURES.slice(0, 5).map(([name, key, shown]) => [`${name} at twice the costs`, ...runs.map((run) => shown(run.results.pessimistic?.[key]))]),
+  ];
+  table($("compared"), "Two backtests compared", ["figure", ...runs.map((run) => format.time(run.created_at))], lines, "");
+  $("compared").querySelectorAll("tbody tr").forEach((line, number) => { if (lines[number][1] !== lines[number][2]) line.className = "differs"; });
+}
+
+async function loadChoices() {
+  const [{ items }, markets] = await Promise.all([get("/strategies"), get("/markets", { limit: 500 })]);
+  state.strategies = items;
+  const asked = new URLSearchParams(location.search).get("strategy");
+  $("strategy").replaceChildren(...items.map((item) => node("option", { value: item.name, textContent: item.name, selected: item.name === asked })));
+  $("market").replaceChildren(...markets.items.map((item) => node("option", { value: item.market, textContent: item.market.replace(":", " ") })));
+  showParams();
+}
+
+function showParams() {
+  const strategy = state.strategies.find((item) => item.name === $("strategy").value);
+  const inputs = Object.entries(strategy?.params ?? {}).filter(([, value]) => typeof value.default === "number").map(([name, value]) => node("label", {}, `${name} `,
+    node("input", { name, inputMode: "decimal", autocomplete: "off", placeholder: String(value.default) }), node("small", { textContent: value.allowed })));
+  $("params").replaceChildren(node("legend", { textContent: "Parameters; empty: the strategy's own" }), ...inputs);
+}
+
+const number = (text) => (text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : text);
+
+function request() {
+  const body = { strategy: $("strategy").value, market: $("market").value, capital: $("capital").value.trim() || null, profile: $("profile").value || null,
+    start: $("start-day").value || null, end: $("end-day").value || null };
+  const intervals = $("intervals").value.split(/[\s,]+/).filter(Boolean);
+  if (intervals.length) body.intervals = intervals;
+  const params = [...$("params").querySelectorAll("input")].filter((input) => input.value.trim()).map((input) => [input.name, number(input.value)]);
+  if (params.length) body.params = Object.fromEntries(params);
+  return Object.fromEntries(Object.entries(body).filter(([, value]) => value != null && value !== ""));
+}
+
+async function send(event) {
+  event.preventDefault();
+  blame(null);
+  $("go").disabled = true;
+  try {
+    const accepted = await post("/backtests", request());
+    $("said").textContent = "The backtest is queued.";
+    await loadRuns();
+    document.querySelector(`[data-key="delete ${accepted.run_id}"]`)?.scrollIntoView({ block: "nearest" });
+    watch();
+  } catch (error) { blame(error); }
+  $("go").disabled = false;
+}
+
+// Shows what was refused at the field that the API names, and puts the keyboard there.
+function blame(error) {
+  $("refused").textContent = error ? refusal(error) : "";
+  for (const input of $("start").querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
+  if (!error?.field) return;
+  const parts = error.field.split("."), name = parts[0] === "symbol" ? "market" : parts[0];
+  const input = [parts.at(-1), name].map((each) => $("start").querySelector(`[name="${CSS.escape(each)}"]`)).find(Boolean);
+  input?.setAttribute("aria-invalid", "true");
+  input?.focus();
+}
+
+// Quickly while something runs, slowly otherwise: others may start one.
+async function look() {
+  let busy = false;
+  try {
+    const [, walking] = await Promise.all([loadRuns(), loadWalks()]);
+    busy = walking || state.runs.some(unfinished);
+  } catch (error) { report(error); }
+  clearTimeout(state.timer);
+  state.timer = setTimeout(look, busy ? SOON : LATER);
+}
+
+const watch = calm(0, look);
+
+async function start() {
+  frame("backtests", { onZone: () => { watch(); compare(); } });
+  loadHealth().catch(report);
+  follow({ onEvent: () => {}, onReset: watch });
+  $("start").onsubmit = send;
+  $("strategy").onchange = showParams;
+  $("older").onclick = () => older().catch(report);
+  $("uncompare").onclick = () => { state.chosen = []; draw(); compare(); $("runs-title").focus(); };
+  $("walk-close").onclick = () => { close(); $("walks-title").focus(); };
+  await Promise.all([loadChoices(), look()]);
+}
+
+start().catch(report);

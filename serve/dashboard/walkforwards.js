@@ -1,0 +1,64 @@
+// Walk-forwards beside the backtests: what they found out of sample first, then how it came about.
+
+import { get } from "./api.js";
+import * as format from "./format.js";
+import { $, report } from "./frame.js";
+import { deleteButton, figure, keepFocus, marketsOf, spanOf, stateCell, strategiesOf, titleOf, unfinished } from "./runs.js";
+import { node, stack, table } from "./tables.js";
+
+const SHOWN = 50;
+let shown = null;
+
+// Whether one of them is still to come to its end.
+export async function loadWalks() {
+  const { items } = await get("/walkforwards", { limit: SHOWN });
+  keepFocus($("walks"), () => stack($("walks"), "Walk-forwards, the newest first",
+    ["out of sample", "Sharpe", "max drawdown", "twice the costs", "strategy", "market", "windows", "state", ""], items.map(row),
+    "No walk-forward yet. It chooses parameters on the past and judges them on what follows: ./run walkforward run --help"));
+  return items.some(unfinished);
+}
+
+function row(run) {
+  const tested = run.results?.out_of_sample ?? {}, { mode, train, test } = run.config;
+  return [
+    figure(tested.total_return, format.percent, format.tone(tested.total_return)), figure(tested.sharpe, format.ratio),
+    figure(tested.max_drawdown == null ? null : -tested.max_drawdown, format.percent), figure(tested.pessimistic_return, format.percent, format.tone(tested.pessimistic_return)),
+    node("td", { className: "left", textContent: strategiesOf(run) }), node("td", {}, node("span", {}, marketsOf(run), node("small", { textContent: run.intervals.join(", ") }))),
+    train == null ? "–" : `${mode}, ${train} / ${test} days`, stateCell(run),
+    node("td", {}, node("div", { className: "actions" },
+      run.status === "done" ? node("button", { type: "button", className: "small", textContent: "Details", ariaLabel: `Details of ${titleOf(run)}`, data: { key: `walk ${run.run_id}` }, onclick: () => open(run.run_id).catch(report) }) : null,
+      deleteButton("/walkforwards", "walk-forward", run, gone))),
+  ];
+}
+
+function gone(run) {
+  if (shown === run.run_id) close();
+  $("said").textContent = `The walk-forward of ${titleOf(run)} is deleted.`;
+  $("walks-title").focus();
+  loadWalks().catch(report);
+}
+
+export function close() {
+  shown = null;
+  $("walk-panel").hidden = true;
+}
+
+async function open(id) {
+  const run = await get(`/walkforwards/${id}`), found = run.results, searched = Object.keys(run.config.grid ?? {});
+  shown = id;
+  const figures = node("div", { className: "scroll-x" }), folds = node("div", { className: "scroll-x" });
+  const best = found.search.best;
+  table(figures, "Out of sample and the best of the search", ["figure", "out of sample", "best of the search"], [
+    ["total return", format.percent(found.out_of_sample.total_return), format.percent(best.total_return)],
+    ["Sharpe", format.ratio(found.out_of_sample.sharpe), format.ratio(best.sharpe)],
+    ["days", format.amount(found.out_of_sample.days), format.amount(found.search.days)],
+  ], "");
+  stack(folds, "Folds", ["tested on", "chosen", "Sharpe in training", "Sharpe tested", "return", "trades"], found.folds.map((fold) => [
+    `${format.date(fold.test_start)} – ${format.date(fold.test_end)}`, node("td", { className: "left", textContent: format.params(Object.fromEntries(searched.map((name) => [name, fold.params[name]]))) }),
+    format.ratio(fold.train_sharpe), format.ratio(fold.test_sharpe), figure(fold.test_return, format.percent, format.tone(fold.test_return)), String(fold.trades),
+  ]), "It has no folds.");
+  $("walk-title").textContent = `${titleOf(run)}, ${spanOf(run)}`;
+  $("walk").replaceChildren(node("ul", { className: "words" }, ...found.words.map((text) => node("li", { textContent: text }))), figures, folds);
+  $("walk-panel").hidden = false;
+  $("walk-title").focus();
+}
