@@ -30,7 +30,7 @@ const instance = (item) => node("section", { className: "instance", ariaLabel: `
 
 function fill(place, item) {
   stack(place, `What ${item.name} holds and decided last`, ["market", "position", "equity", "last decision", "outcome", "why"], item.sleeves.map((sleeve) => [
-    node("td", {}, node("span", {}, node("b", { textContent: sleeve.market.split(":")[1] ?? sleeve.market }), ` ${sleeve.interval}`)),
+    node("td", {}, node("span", {}, node("b", { textContent: sleeve.market.replace(":", " ") }), ` ${sleeve.interval}`)),
     position(sleeve), format.price(sleeve.equity),
     node("td", {}, sleeve.decision ? node("span", { textContent: actionWords(sleeve.decision.actions) }, node("small", { textContent: format.time(sleeve.decision.close_time) })) : "none yet"),
     node("td", { className: "left" }, sleeve.decision ? outcomeTag(sleeve.decision) : "–"),
