@@ -104,6 +104,10 @@ class BrainState:
         """Close time up to which every minute of ``market`` is handled; None before the first."""
         return self._positions.get(market)
 
+    def is_waiting(self, market: str) -> bool:
+        """Whether a candle waits for a longer one of the same close: a later minute ends that."""
+        return bool(self._waiting[market])
+
     def needs(self, market: str) -> tuple[SeedNeed, ...]:
         """How many of the newest candles each lane of ``market`` wants after a restart."""
         return tuple(SeedNeed(lane.interval, lane.history) for lane in self._lanes[market].values())

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from trading.accounts.books import MONEY, SleeveBook, SleeveSpec
 from trading.accounts.broker import FINAL, OrderRequest, OrderStatus, OrderUpdate, VenueFill, request_of
+from trading.accounts.calm import Calm, calm_of, new_extremes
 from trading.accounts.capital import share_out
 from trading.accounts.decisions import Action, LastDecision, Outcome, decision_id, decision_key, execution_of
 from trading.accounts.fills import close_at, funding_boundaries, wait_at
@@ -28,6 +29,7 @@ from trading.accounts.records import (
 from trading.accounts.removal import closing
 from trading.accounts.sleeve import Sleeve
 from trading.accounts.writing import Writer, decision_of
+from trading.candle_columns import Integers
 from trading.candles import Candle, from_units, to_units
 from trading.config.model import Book
 from trading.errors import ConfigError
@@ -186,27 +188,60 @@ class ExecutionState:
     def close(self, candle: Candle) -> list[Record]:
         """Close what ``candle`` stopped, liquidated or brought to its target, then mark everything at its close."""
         market, out = candle.market, list[Record]()
-        close = from_units(candle.close)
+        with localcontext(MONEY):
+            for sleeve in self._by_market[market]:
+                if sleeve.book.position and sleeve.spec.live_from_ms < candle.close_time_ms:
+                    self._live_through(sleeve, candle, out)
+            self.stand_at(candle)
+            mark = self.mark(market, candle.close_time_ms, candle.close)
+            if mark is not None:
+                out.append(mark)
+            for sleeve in self._by_market[market]:
+                if sleeve.spec.retired and sleeve.order is None:
+                    self._wind_up(sleeve, candle, out)
+        return out
+
+    def mark(self, market: str, close_ms: int, close: int) -> EquityMark | None:
+        """What the sleeves of ``market`` are worth at ``close`` (10**-8); None before any of them is live."""
+        price = from_units(close)
         cash = value = _ZERO
         marked = False
         with localcontext(MONEY):
             for sleeve in self._by_market[market]:
-                if sleeve.spec.live_from_ms >= candle.close_time_ms:
-                    continue
-                marked = True
-                book = sleeve.book
-                if book.position:
-                    self._live_through(sleeve, candle, out)
-                cash += book.cash
-                if book.position:
-                    value += book.position * close
-            self._marks[market] = close
-            self._closed_ms[market] = candle.close_time_ms
-            if marked:
-                out.append(EquityMark(self.book_id, market, candle.close_time_ms, cash, value, cash + value))
-            for sleeve in self._by_market[market]:
-                if sleeve.spec.retired and sleeve.order is None:
-                    self._wind_up(sleeve, candle, out)
+                if sleeve.spec.live_from_ms < close_ms:
+                    marked = True
+                    cash += sleeve.book.cash
+                    if sleeve.book.position:
+                        value += sleeve.book.position * price
+            return EquityMark(self.book_id, market, close_ms, cash, value, cash + value) if marked else None
+
+    def calm(self, market: str) -> Calm | None:
+        """What the next minutes of ``market`` must keep to so that ``pass_over`` may take them; None: the next is not
+        calm.
+        """
+        if market not in self._closed_ms:
+            return None
+        return calm_of(self._by_market[market], self._closed_ms[market], self._charges[market])
+
+    def stand_at(self, candle: Candle) -> None:
+        """Make the close of ``candle`` the newest of its market: what comes before it is ignored from here on."""
+        self._marks[candle.market] = from_units(candle.close)
+        self._closed_ms[candle.market] = candle.close_time_ms
+
+    def pass_over(self, market: str, close_ms: Integers, high: Integers, low: Integers) -> list[Record]:
+        """What ``close`` would make of calm minutes, one after the other, but for their equity marks."""
+        seen = [
+            (extremes, sleeve, lot)
+            for sleeve in self._by_market[market]
+            for lot in sleeve.book.lots.values()
+            for extremes in new_extremes(lot, high, low)
+        ]
+        # Those of one minute stay in the order of the trades.
+        seen.sort(key=lambda each: each[0].place)
+        out: list[Record] = []
+        for extremes, sleeve, lot in seen:
+            lot.highest, lot.lowest = extremes.highest, extremes.lowest
+            out.append(self._write.extremes(sleeve, lot, int(close_ms[extremes.place])))
         return out
 
     def decide(self, signal: Signal, venue_now_ms: int | None = None) -> list[Record]:
@@ -229,6 +264,10 @@ class ExecutionState:
                 (sleeve.key, sleeve.book.equity(mark), bool(sleeve.book.position))
                 for sleeve in self._by_market.get(market, ())
             ]
+
+    def holdings(self, market: str) -> list[tuple[SleeveKey, Decimal, Decimal]]:
+        """Each sleeve of ``market`` with its cash and its signed position."""
+        return [(sleeve.key, sleeve.book.cash, sleeve.book.position) for sleeve in self._by_market.get(market, ())]
 
     def positions(self, market: str) -> list[Position]:
         """Every sleeve of ``market`` as it stands at its last candle."""

@@ -34,15 +34,21 @@ class PaperRun:
         """What follows from one 1m candle or signal; ``venue_now_ms`` as for ``ExecutionState.decide``."""
         state = self.state
         if isinstance(item, Signal):
-            return self._sent(state.decide(item, venue_now_ms))
+            return self.sent(state.decide(item, venue_now_ms))
         if not state.is_new(item):
             return []
         out = state.open(item)
         for order in self._venue.candle(item):
-            out += self._sent(state.apply(report(order)))
-        return out + self._sent(state.close(item))
+            out += self.sent(state.apply(report(order)))
+        return out + self.sent(state.close(item))
 
-    def _sent(self, records: Iterable[Record]) -> list[Record]:
+    def stand_at(self, candle: Candle) -> None:
+        """Let ``candle`` be the newest of its market, when it and those before it were calm."""
+        self.state.stand_at(candle)
+        self._venue.show(candle)
+
+    def sent(self, records: Iterable[Record]) -> list[Record]:
+        """``records``, each order among them placed and followed by what the venue made of it."""
         out: list[Record] = []
         for record in records:
             out.append(record)
@@ -51,4 +57,4 @@ class PaperRun:
         return out
 
     def _place(self, order: Order) -> list[Record]:
-        return self._sent(self.state.apply(report(self._venue.place(self.state.request(order)))))
+        return self.sent(self.state.apply(report(self._venue.place(self.state.request(order)))))

@@ -107,14 +107,31 @@ class EquityCurve:
         return curve
 
     def add(self, time_ms: int, equity: Decimal, held: bool) -> None:
+        self.add_turns([(time_ms, equity)], 1, held)
+
+    def add_turns(self, turns: Iterable[tuple[int, Decimal]], marks: int, held: bool) -> None:
+        """Add ``marks`` marks of which only ``turns`` matter, while a position was ``held`` or not.
+
+        These are, in order: each that is not below any before it, the first of the lowest between two of them and after
+        the last, the last of each day, and the last of all. More of them do no harm.
+        """
+        for time_ms, equity in turns:
+            self._turn(time_ms, equity)
+        self.marks += marks
+        self.held += held * marks
+
+    @property
+    def peak(self) -> Decimal:
+        """The highest equity so far; the capital at first."""
+        return self._peak
+
+    def _turn(self, time_ms: int, equity: Decimal) -> None:
         day = (time_ms - 1) // DAY_MS
         while day > self._day:
             self._closed_days.append(self.last)
             self._day += 1
         self.last = equity
         self.last_ms = time_ms
-        self.marks += 1
-        self.held += held
         if equity >= self._peak:
             if self._trough < self._peak:
                 self._deepest, self._longest_ms = self._deeper(time_ms), self._longer(time_ms)

@@ -115,9 +115,13 @@ class VenueBook:
             self._working.setdefault(request.market, []).append(order)
         return order
 
+    def show(self, candle: Candle) -> None:
+        """Let ``candle`` be the newest of a market that has no working order."""
+        self._shown[candle.market] = candle
+
     def candle(self, candle: Candle) -> list[PaperOrder]:
         """Match the market's working orders at the open of ``candle``; returns those that are finished by it."""
-        self._shown[candle.market] = candle
+        self.show(candle)
         waiting = self._working.get(candle.market)
         if not waiting:
             return []
