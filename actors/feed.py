@@ -25,7 +25,6 @@ from trading.instances import history_ms
 from trading.intervals import MINUTE_MS
 from trading.markets import split_market
 from trading.recording import Ack
-from trading.spans import Span
 from trading.venues.session import MarketFeed, Outlets
 
 __all__ = ["Feed", "FeedActor"]
@@ -59,9 +58,12 @@ class FeedActor(Actor):
         high_water: int | None = await self._call("high_water", self.market)
         missing = await self._call("open_holes", self.market)
         was_down = await self._call("told_down", self.market)
+        unconfirmed: list[Candle] = []
         self._told_ms = high_water or 0
         warmup_ms = (session.start_ms - history_ms(session.config)) // MINUTE_MS * MINUTE_MS
         gateway = self.process.gateway(split_market(self.market)[0])
+        if not gateway.adapter.proves_close:
+            unconfirmed = await self._call("unconfirmed", self.market)
         natives = Natives(self.market, session, gateway.adapter, gateway.history, self._call)
         await natives.load(first=high_water is None)
         self._feed = MarketFeed(
@@ -78,7 +80,8 @@ class FeedActor(Actor):
         self.spawn(self._tell_notes())
         self.spawn(natives.keep())
         self._holes = HoleWatch(session, self._feed, self.process.gateway, self._call)
-        self.spawn(self._run(high_water, warmup_ms, tuple(missing), was_down))
+        start = {"missing": tuple(missing), "was_down": was_down, "unconfirmed": tuple(unconfirmed)}
+        self.spawn(self._run(high_water, warmup_ms, start))
 
     async def handle(self, message: Any) -> None:
         raise TypeError(f"a feed takes no {type(message).__name__}")
@@ -98,13 +101,13 @@ class FeedActor(Actor):
             return {}
         return {"feed": self._feed.stats(), "notes_dropped": self._notes_dropped, "started_over": self._started_over}
 
-    async def _run(self, high_water: int | None, warmup_ms: int, missing: tuple[Span, ...], was_down: bool) -> None:
+    async def _run(self, high_water: int | None, warmup_ms: int, start: dict[str, Any]) -> None:
         if high_water is None:
             await self._holes.seed(warmup_ms, lambda items: self._deliver(list(items), None))
             high_water = self._told_ms or None
         # Others find holes too, and what an answer named as lost may have been lost with the answer.
         self.spawn(self._holes.run(lambda: self._told_ms))
-        await self._feed.run(high_water, warmup_from_ms=warmup_ms, missing=missing, was_down=was_down)
+        await self._feed.run(high_water, warmup_from_ms=warmup_ms, **start)
 
     async def _deliver(self, items: list[StreamItem], clock: TimeSample | None) -> None:
         minutes = [item for item in items if isinstance(item, Candle | Hole)]

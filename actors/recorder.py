@@ -17,10 +17,12 @@ from actors.packing import holder
 from actors.runtime import Writer
 from actors.session import Session
 from actors.told import candle_event, hole_event
-from trading.candles import Candle, Hole
+from trading.candles import Candle, Hole, Source
 from trading.clock import TimeSample
+from trading.confirmations import MOST_WAITING
 from trading.events import Event, EventKind, Heal, Rebuild, StreamItem
 from trading.freshness import Turn
+from trading.intervals import MINUTE_MS
 from trading.markets import split_market
 from trading.notify.routing import alert_event, tell
 from trading.recording import Ack, Offered, Portion, Recording
@@ -96,6 +98,14 @@ class RecorderActor(Writer):
         """The newest ``limit`` minutes of ``market`` from ``from_ms`` on that another market lent, as [from, to) ms."""
         await self._ready.wait()
         return await self.read(lambda conn: candles.lent_spans(conn, market, from_ms, limit))
+
+    async def unconfirmed(self, market: str) -> list[Candle]:
+        """Those of the newest committed minutes of ``market`` that only its stream told; one request confirms them."""
+        await self._ready.wait()
+        from_ms = self._recording.committed_ms(market) - MOST_WAITING * MINUTE_MS
+        return await self.read(
+            lambda conn: candles.read_candles(conn, market, "1m", from_ms=from_ms, source=Source.LIVE)
+        )
 
     async def told_down(self, market: str) -> bool:
         """Whether the last that was told of the feed of ``market`` is that it is down."""
@@ -291,7 +301,7 @@ class RecorderActor(Writer):
             if isinstance(item, Hole):
                 await quality.record_hole(conn, item)
             elif isinstance(item, Heal):
-                await heals.take_heal(conn, item.candles)
+                await heals.take_heal(conn, item, self.session.config.all_intervals())
                 await quality.resolve_hole(conn, item)
         for note in (note for portion in portions for note in portion.notes):
             await quality.record_anomaly(conn, note)

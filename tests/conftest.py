@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast examples are made and run says something of the machine, not of what is tested.
+settings.register_profile("manta", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("manta")
 
 pytest_plugins = [
     "pytester",

@@ -69,13 +69,17 @@ class Signal(NamedTuple):
 
 
 class Heal(NamedTuple):
-    """Minutes that were *missing* are known now: ``candles`` where the venue had them, ``absent`` where it had none."""
+    """Minutes that were *missing* are known now: ``candles`` where the venue had them, ``absent`` where it had none.
+
+    With ``why``, a minute that is stored with other values becomes the one told here, for that reason: a repair.
+    """
 
     market: str
     from_ms: int
     to_ms: int
     candles: tuple[Candle, ...]
     absent: tuple[Hole, ...]
+    why: str = ""
 
 
 class Rebuild(NamedTuple):

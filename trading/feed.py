@@ -3,7 +3,7 @@
 The stream says what is new, REST says what was missed. One rule serves reconnects, jumps in the stream and candles
 that never closed: ask REST for the rows from the high water on. A minute is *absent* only when REST shows a later row
 and not this one; when REST cannot say, the minute is told as *missing*, newer candles follow at once, and a Heal comes
-later.
+later. Where the stream does not prove a candle closed, REST confirms it some minutes later, or corrects it by a Heal.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from trading.candles import Candle, Hole, HoleReason
+from trading.confirmations import Confirmations
 from trading.events import Heal, StreamItem
 from trading.feed_events import (
     Alive,
@@ -56,10 +57,10 @@ class FeedState:
     """One market's feed, without I/O.
 
     Guarantees: after any sequence of events the candles and holes emitted so far cover [first, high water) exactly
-    once in ascending order; a Heal covers only minutes emitted before as missing, asked for by Refetch, or told by
-    Found. Nothing here is durable: after a restart, Resume with the high water that storage holds continues without
-    loss, because REST is asked from there. ``grace_ms`` and ``future_ms`` are venue time. ``random`` returns numbers in
-    [0, 1).
+    once in ascending order; a Heal covers only minutes emitted before as missing, asked for by Refetch, told by Found,
+    or told by a stream that does not ``proves_close``, and by REST otherwise. Nothing here is durable: after a restart,
+    Resume with the high water that storage holds continues without loss, because REST is asked from there.
+    ``grace_ms`` and ``future_ms`` are venue time. ``random`` returns numbers in [0, 1).
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class FeedState:
         silence_timeout_s: float | None = 15.0,
         grace_ms: int = 5_000,
         future_ms: int = 60_000,
+        proves_close: bool = True,
     ) -> None:
         self.market = market
         self.counters = FeedCounters()
@@ -86,14 +88,15 @@ class FeedState:
         self._recent: dict[int, Candle] = {}
         self._last: Candle | None = None
         self._doubts = Doubts()
+        self._confirmations = Confirmations(market, needed=not proves_close)
         self._missing: list[tuple[int, int]] = []
         self._in_flight: Fetch | None = None
         self._catch_up = False
         self._overdue = False
         self._overflowing = False
         self._error: str | None = None
-        self._failures = self._heal_failures = self._heal_cursor = 0
-        self._fetch_at = self._heal_at = self._blocked_until = float("-inf")
+        self._failures = self._heal_failures = self._confirm_failures = self._heal_cursor = 0
+        self._fetch_at = self._heal_at = self._confirm_at = self._blocked_until = float("-inf")
         self._items: list[StreamItem] = []
         self._out: list[Instruction] = []
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -126,6 +129,11 @@ class FeedState:
     def missing(self) -> tuple[tuple[int, int], ...]:
         """Minutes that are still to be healed."""
         return tuple(self._missing)
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many minutes only the stream has told so far, though it proves none closed."""
+        return len(self._confirmations)
 
     @property
     def rest_error(self) -> str | None:
@@ -172,6 +180,7 @@ class FeedState:
         self._catch_up = start is not None
         self._fetch_at = event.mono
         self._missing = []
+        self._confirmations.begin(self._high, event.unconfirmed)
         for from_ms, to_ms in event.missing:
             self._missing = add_span(self._missing, from_ms, min(to_ms, self._resumed_ms))
         self._drain()
@@ -253,7 +262,7 @@ class FeedState:
             if event.retry_after_s is not None:
                 self._blocked_until = event.mono + event.retry_after_s
         if asked.to_ms is not None:
-            self._on_healed(event, asked.to_ms)
+            (self._on_confirmed if asked.confirms else self._on_healed)(event, asked.to_ms)
         elif event.error is not None:
             self._catch_up = True
             self._back_off(event.mono)
@@ -318,12 +327,40 @@ class FeedState:
         self._tell_absent(event.through_ms)
         self._drain()
 
-    def _on_healed(self, event: Fetched, to_ms: int) -> None:
+    def _proven(self, event: Fetched, to_ms: int) -> tuple[set[int], int]:
+        """The minutes before ``to_ms`` of which the answer has no row to believe, and how far it is beyond doubt."""
         bad = {opened for opened in event.unusable if event.from_ms <= opened < to_ms}
         doubtful = self._doubtful(self._recent.get(event.from_ms - MINUTE_MS), event.candles)
         if doubtful is not None and doubtful.open_time_ms < to_ms:
             bad.add(doubtful.open_time_ms)
-        upto = min(event.through_ms, to_ms, *bad)
+        return bad, min(event.through_ms, to_ms, *bad)
+
+    def _on_confirmed(self, event: Fetched, to_ms: int) -> None:
+        bad, upto = self._proven(event, to_ms)
+        if event.error is not None or upto <= event.from_ms:
+            self._confirm_at = event.mono + self._delay(self._confirm_failures)
+            self._confirm_failures += 1
+            for anomaly in self._confirmations.refused(bad) if bad else ():
+                self._note(anomaly)
+            return
+        self._confirm_failures = 0
+        waiting = len(self._confirmations)
+        rows = {row.open_time_ms: row for row in event.candles}
+        corrected, notes = self._confirmations.answered(rows, upto)
+        self.counters.confirmed += waiting - len(self._confirmations) - len(corrected) - len(notes)
+        self.counters.corrected += len(corrected)
+        for anomaly in notes:
+            self._note(anomaly)
+        for row in corrected:
+            opened, closed = row.open_time_ms, row.close_time_ms
+            self._items.append(Heal(self.market, opened, closed, (row,), (), self._confirmations.why))
+            if opened in self._recent:
+                self._recent[opened] = row
+            if self._last is not None and self._last.open_time_ms == opened:
+                self._last = row
+
+    def _on_healed(self, event: Fetched, to_ms: int) -> None:
+        bad, upto = self._proven(event, to_ms)
         if event.error is not None or upto <= event.from_ms:
             self._heal_at = event.mono + self._delay(self._heal_failures)
             self._heal_failures += 1
@@ -343,7 +380,7 @@ class FeedState:
         )
         self._missing = cut_span(self._missing, event.from_ms, upto)
         self.counters.healed += (upto - event.from_ms) // MINUTE_MS
-        self._items.append(Heal(self.market, event.from_ms, upto, candles, absent))
+        self._items.append(Heal(self.market, event.from_ms, upto, candles, absent, self._confirmations.why))
 
     # Telling
 
@@ -356,6 +393,7 @@ class FeedState:
         self._recent[candle.open_time_ms] = candle
         if len(self._recent) > BUFFER:
             del self._recent[next(iter(self._recent))]
+        self._confirmations.wait_for(candle)
 
     def _tell_absent(self, to_ms: int) -> None:
         if self._high < to_ms:
@@ -438,7 +476,7 @@ class FeedState:
         self._failures += 1
 
     def _schedule(self, mono: float) -> None:
-        """Have one question under way at a time: first for what comes next, then for what is to be healed."""
+        """Have one question under way at a time: for what comes next, then to heal, then to confirm."""
         asked = self._in_flight
         if not self._placed or (asked is not None and asked.to_ms is None):
             return
@@ -459,6 +497,10 @@ class FeedState:
             from_ms, to_ms = (ahead or self._missing)[0]
             from_ms = max(from_ms, self._heal_cursor)
             self._ask(Fetch(from_ms, min(to_ms, from_ms + _HEAL_MINUTES * MINUTE_MS)))
+        elif asked is None and allowed and mono >= self._confirm_at and not (self._catch_up or self._pending):
+            due = self._confirmations.due(self._high)
+            if due is not None:
+                self._ask(Fetch(*due, confirms=True))
 
     def _ask(self, fetch: Fetch) -> None:
         self._in_flight = fetch

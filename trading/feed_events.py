@@ -43,7 +43,8 @@ class Anomaly(NamedTuple):
     """Something a venue sent that is no usable candle: a ``data_quality`` row of kind ``anomaly``.
 
     ``reason`` is one of malformed, unknown, server_error, wrong_symbol, wrong_interval, unaligned, too_fine, insane,
-    jump, future, revised, out_of_order, overflow. The times are those of the minute in question, 0 when it is unknown.
+    jump, future, revised, out_of_order, overflow, unconfirmed. The times are those of the minute in question, 0 when
+    it is unknown.
     """
 
     market: str
@@ -58,13 +59,14 @@ class Resume:
     """Start, or go back to ``high_water_ms``, the close time up to which every minute is stored.
 
     Without one, history is asked from ``warmup_from_ms`` on; without that, the first candle of the stream is the first.
-    ``missing`` are stored holes that are still to be healed.
+    ``missing`` are stored holes that are still to be healed, ``unconfirmed`` stored minutes that only the stream told.
     """
 
     mono: float
     high_water_ms: int | None = None
     warmup_from_ms: int | None = None
     missing: tuple[tuple[int, int], ...] = ()
+    unconfirmed: tuple[Candle, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +205,14 @@ class Emit:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Ask REST once for the rows from ``from_ms`` on, enough to see one at or after ``to_ms`` (None: a full page)."""
+    """Ask REST once for the rows from ``from_ms`` on, enough to see one at or after ``to_ms`` (None: a full page).
+
+    It ``confirms`` when the stream has told those minutes, and ones after ``to_ms`` as well.
+    """
 
     from_ms: int
     to_ms: int | None = None
+    confirms: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +274,8 @@ class FeedCounters:
     holes_absent: int = 0
     holes_missing: int = 0
     healed: int = 0
+    confirmed: int = 0
+    corrected: int = 0
     connections: int = 0
     reconnects: int = 0
     downs: int = 0

@@ -214,7 +214,8 @@ class Adapter:
     ``intervals`` are the canonical names of the candles that its REST side gives. ``budget`` reads the request limit
     from the venue's settings. ``history`` takes the settings and, by keyword, ``origin``, ``limiter``, ``clock`` and
     ``jitter``; ``wire`` the settings; ``reader`` a market's key and its symbol. ``doubt_ms`` is how far the clock that
-    the venue tells may be ahead of the one its candles close by.
+    the venue tells may be ahead of the one its candles close by. ``proves_close``: what the reader tells as a closed
+    candle was said to be closed by the venue; without it, REST confirms each minute a little later.
     """
 
     venue: str
@@ -224,6 +225,7 @@ class Adapter:
     wire: Callable[[Any], Wire]
     reader: Callable[[str, str], Reader]
     doubt_ms: int = 0
+    proves_close: bool = True
 
 
 def adapter(venue: str) -> Adapter:

@@ -111,6 +111,7 @@ class MarketFeed:
             silence_timeout_s=self._silence_timeout_s(),
             grace_ms=round(gateway.settings.close_grace_s * 1000 * time_rate),
             future_ms=round(60_000 * max(1.0, time_rate)),
+            proves_close=gateway.adapter.proves_close,
         )
         self._inbox = FeedInbox(market, self._clock.monotonic)
         self._stale = False
@@ -139,16 +140,17 @@ class MarketFeed:
         warmup_from_ms: int | None = None,
         missing: tuple[tuple[int, int], ...] = (),
         was_down: bool = False,
+        unconfirmed: tuple[Candle, ...] = (),
     ) -> None:
         """Feed until ``stop``, starting after ``high_water_ms``, or with history from ``warmup_from_ms`` on.
 
-        ``missing`` are stored holes [from, to) to heal; ``was_down``: the last status that was told is False. Raises
-        what a callback raised.
+        ``missing`` are stored holes [from, to) to heal, ``unconfirmed`` stored minutes that only the stream told;
+        ``was_down``: the last status that was told is False. Raises what a callback raised.
         """
         self._warmup_from_ms = warmup_from_ms
         if was_down:
             self.state.links.recall_down()
-        self.resume(high_water_ms, missing)
+        self.resume(high_water_ms, missing, unconfirmed)
         self._spawn(self._keep_time())
         try:
             while not self._stopping:
@@ -167,13 +169,15 @@ class MarketFeed:
         """Break the venue's sockets without a close, as a network does: for tests of what follows."""
         self._gateway.hub.cut()
 
-    def resume(self, high_water_ms: int | None, missing: tuple[tuple[int, int], ...]) -> None:
+    def resume(
+        self, high_water_ms: int | None, missing: tuple[tuple[int, int], ...], unconfirmed: tuple[Candle, ...] = ()
+    ) -> None:
         """Go back to what storage holds, as ``run`` began: everything after it is told again from REST.
 
         Nothing of what was found before is delivered any more, not even the rest of what is on its way.
         """
         self._stale = True
-        self._inbox.put(Resume(self._clock.monotonic(), high_water_ms, self._warmup_from_ms, missing))
+        self._inbox.put(Resume(self._clock.monotonic(), high_water_ms, self._warmup_from_ms, missing, unconfirmed))
 
     def refetch(self, from_ms: int, to_ms: int) -> None:
         """Fetch told minutes again, because storage lost them, and tell them as a Heal."""
@@ -208,6 +212,7 @@ class MarketFeed:
             "high_water_ms": self.state.high_water_ms,
             "last_message_age_s": round(self._clock.monotonic() - self._last_frame, 3) if self._frames else None,
             "rest_error": self.state.rest_error,
+            "unconfirmed_minutes": self.state.unconfirmed,
             "missing_minutes": sum(to_ms - from_ms for from_ms, to_ms in self.state.missing) // 60_000,
         }
 
@@ -355,6 +360,8 @@ class MarketFeed:
         """A venue time that has passed for certain: near the present only the venue itself can say so, and is asked
         first.
         """
+        if ask.confirms and ask.to_ms is not None:
+            return ask.to_ms + MINUTE_MS
         now_ms = self.venue_now_ms()
         if now_ms is None or ask.to_ms is None or ask.to_ms > now_ms - _NEAR_MS:
             sample = await self._gateway.time(_SAME_MOMENT_S if self._rate else 0.0)

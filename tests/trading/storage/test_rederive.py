@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.trading.series import Item, at, histories, random_minutes
 from tests.trading.storage.conftest import MARKET, MINUTE
 from trading.candles import Candle, Hole, HoleReason
+from trading.events import Heal
 from trading.fold import fold
 from trading.intervals import CANONICAL, DAY_MS, HOUR_MS
 from trading.storage.candles import first_open, read_candles, upsert_candles
@@ -40,6 +41,10 @@ async def live(connection: asyncpg.Connection, items: list[Item], reached: int) 
     begin = min(item.open_time_ms if isinstance(item, Candle) else item.from_ms for item in items)
     await note_folded(connection, MARKET, WIDER, begin)
     await set_cursors(connection, {f"timeframe:{MARKET}": reached, f"brain:{MARKET}": reached})
+
+
+def heal(candles: list[Candle], why: str = "") -> Heal:
+    return Heal(MARKET, candles[0].open_time_ms, candles[-1].close_time_ms, tuple(candles), (), why)
 
 
 async def derived(connection: asyncpg.Connection, interval: str) -> list[Candle]:
@@ -123,14 +128,33 @@ async def test_the_venues_own_minute_takes_the_place_of_a_lent_one(connection) -
     own = random_minutes(START, 5, extras=False)
     lent = [minute._replace(close=minute.low, origin="binance_usdm:BTCUSDT") for minute in own[1:3]]
     await upsert_candles(connection, [own[0], *lent, own[3]._replace(volume=1)])
-    await take_heal(connection, own[1:])
+    await take_heal(connection, heal(own[1:]), WIDER)
     assert await read_candles(connection, MARKET, "1m") == [
         own[0], own[1]._replace(revision=1), own[2]._replace(revision=1), own[3]._replace(volume=1), own[4],
     ]  # fmt: skip
     logged = await read_revisions(connection, MARKET)
     assert [(each.old["origin"], each.new["origin"]) for each in logged] == [("binance_usdm:BTCUSDT", None)] * 2
-    await take_heal(connection, [lent[0]])
+    await take_heal(connection, heal([lent[0]]), WIDER)
     assert (await read_candles(connection, MARKET, "1m"))[1].origin is None, "never the other way round"
+
+
+async def test_what_rest_tells_otherwise_than_the_stream_revises_the_minute_and_all_that_was_made_of_it(
+    connection,
+) -> None:
+    minutes = random_minutes(START, 2 * 1440)
+    told = [*minutes[:700], minutes[700]._replace(close=minutes[700].low, volume=0), *minutes[701:]]
+    reached = minutes[-1].close_time_ms
+    await live(connection, list(told), reached)
+    right = [minute._replace(source="rest") for minute in minutes[699:702]]
+    for _ in range(2):
+        await take_heal(connection, heal(right, "REST tells it otherwise"), WIDER)
+    assert [each.revision for each in await read_candles(connection, MARKET, "1m") if each.revision] == [1]
+    for interval in WIDER:
+        assert await derived(connection, interval) == fold(minutes, interval)
+    logged = await read_revisions(connection, MARKET)
+    assert {(each.revision, each.why) for each in logged} == {(1, "REST tells it otherwise")}
+    assert [each.new["source"] for each in logged if each.interval == "1m"] == ["rest"]
+    assert await pending_rebuilds(connection, MARKET) == [(right[1].open_time_ms, right[1].close_time_ms)]
 
 
 async def test_a_candle_over_a_missing_minute_is_made_whole(connection) -> None:

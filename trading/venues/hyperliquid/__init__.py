@@ -18,4 +18,5 @@ ADAPTER = Adapter(
     wire=HyperliquidWire,
     reader=CandleReader,
     doubt_ms=2_000,
+    proves_close=False,
 )

@@ -17,6 +17,7 @@ error             an error message comes to every connection       –
 duplicate         the next closing frames are sent twice           times (1)
 reorder           the next closing frame comes after the one that  times (1)
                   follows it
+skip_closing      the next closing frames are not sent              times (1)
 corrupt           the next closing frames are spoiled              times (1), how (json), see below
 revise            the next closed candles are told again, with     times (1)
                   other values, after the first frame of the next
@@ -54,7 +55,7 @@ __all__ = ["Action", "Fault", "FaultBox", "How", "Kind", "RestFault", "Send", "S
 
 Kind = Literal[
     "drop", "retire", "refuse", "freeze", "unfreeze", "no_ack", "lose_subscription", "error", "duplicate", "reorder",
-    "corrupt", "revise", "lose_minutes", "rest_status", "corrupt_rows", "slow", "clock",
+    "skip_closing", "corrupt", "revise", "lose_minutes", "rest_status", "corrupt_rows", "slow", "clock",
 ]  # fmt: skip
 How = Literal["json", "value", "nan", "negative", "jump", "future", "symbol", "interval"]
 _ACTIONS = frozenset({"drop", "retire", "freeze", "unfreeze", "error"})
@@ -219,6 +220,8 @@ class FaultBox:
         key = send.symbol, send.interval
         if (earlier := self._held.pop(key, None)) is not None:
             return [send, earlier]
+        if self.use("skip_closing"):
+            return []
         if self.use("duplicate"):
             return [send, send]
         if self.use("reorder"):

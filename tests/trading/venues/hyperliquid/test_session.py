@@ -8,10 +8,11 @@ import pytest
 from aiohttp import web
 
 from tests.trading.venues.conformance.suite import MINUTE_MS, playing, plenty, sample
-from tests.trading.venues.rig import feeding, gateway
+from tests.trading.venues.rig import Fed, feeding, gateway
 from trading.candles import Candle
 from trading.config.model import Config, HyperliquidVenue
 from trading.errors import VenueRetryable
+from trading.events import Heal
 from trading.feed_events import Anomaly
 from trading.venues.hyperliquid.history import KEPT, HyperliquidHistory
 from trading.venues.hyperliquid.messages import CandleReader
@@ -22,6 +23,10 @@ from trading.venues.simulator.dialect import VenueLimits
 VENUE = "hyperliquid"
 PLENTY = plenty(VENUE)
 IMPATIENT = VenueLimits(weight=10_000_000, silence_s=0.6)
+
+
+def heals(fed: Fed) -> list[Heal]:
+    return [item for item in fed.items if isinstance(item, Heal)]
 
 
 def facts(candles: object) -> list[tuple[int, ...]]:
@@ -70,14 +75,39 @@ async def test_hl_04_an_unknown_coin_costs_the_known_ones_a_reconnect_and_no_can
         assert facts(told) == facts(columns.slice(end_ms=told[-1].close_time_ms).candles())
 
 
-async def test_hl_02_a_revision_is_noted_and_changes_nothing_that_was_told() -> None:
+async def test_hl_02_a_revision_is_noted_and_changes_what_was_told_when_rest_confirms_it() -> None:
     columns = sample(VENUE, 300)
     async with playing(VENUE, columns) as rig:
         await rig.control.fault("revise", at_ms=columns.start_ms + 100 * MINUTE_MS)
         async with feeding(rig, start={"high_water_ms": columns.start_ms}, **PLENTY) as fed:
             await fed.until_told(columns.end_ms)
-        assert facts(fed.series()) == facts(columns.candles())
+            await fed.until(lambda: bool(heals(fed)))
+        candles = [item for item in fed.items if isinstance(item, Candle)]
+        assert facts(candles) == facts(columns.candles())
         assert {note.reason for note in fed.notes} == {"revised"}
+        (heal,) = heals(fed)
+        (row,) = heal.candles
+        assert heal.why
+        assert row.high > next(each for each in candles if each.open_time_ms == row.open_time_ms).high
+
+
+@pytest.mark.conforms("HL-15")
+@pytest.mark.parametrize("rate", [0, 1200], ids=["lockstep", "at speed"])
+async def test_a_minute_whose_last_frame_the_stream_left_out_is_corrected_by_rest(rate: int) -> None:
+    columns = sample(VENUE, 90)
+    skipped_ms = columns.start_ms + 20 * MINUTE_MS
+    async with playing(VENUE, columns, speed=rate or None, lead=20) as rig:
+        await rig.control.fault("skip_closing", at_ms=skipped_ms, times=2)
+        async with feeding(rig, rate=rate, start={"high_water_ms": columns.start_ms}, **PLENTY) as fed:
+            await fed.until_told(skipped_ms + 20 * MINUTE_MS)
+            await fed.until(lambda: len(heals(fed)) == 2)
+        told = [item for item in fed.items if isinstance(item, Candle)]
+        whole = columns.slice(end_ms=told[-1].close_time_ms)
+        wrong = [each.open_time_ms for each, true in zip(told, whole.candles(), strict=True) if each[4:9] != true[4:9]]
+        assert wrong == [heal.from_ms for heal in heals(fed)], "what a candle is, is told by the next one's first frame"
+        assert facts(fed.series()) == facts(whole.candles())
+        assert fed.notes == []
+        assert fed.feed.stats()["corrected"] == 2
 
 
 async def test_hl_09_a_refusal_with_the_body_null_is_obeyed() -> None:
