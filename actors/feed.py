@@ -99,7 +99,12 @@ class FeedActor(Actor):
     def facts(self) -> dict[str, Any]:
         if not self._ready.is_set():
             return {}
-        return {"feed": self._feed.stats(), "notes_dropped": self._notes_dropped, "started_over": self._started_over}
+        return {
+            "feed": self._feed.stats(),
+            "lender": {"market": self.market, **lender} if (lender := self._holes.facts()) else None,
+            "notes_dropped": self._notes_dropped,
+            "started_over": self._started_over,
+        }
 
     async def _run(self, high_water: int | None, warmup_ms: int, start: dict[str, Any]) -> None:
         if high_water is None:

@@ -38,7 +38,8 @@ class HoleWatch:
     """Looks after one market's missing minutes for as long as its feed runs.
 
     Everything it finds goes the feed's way, to the recorder and on from there. It keeps nothing that lasts. A second
-    venue that fails is told in the log, once on the way down and once on the way up, and harms nothing else.
+    venue that fails is told in the log, once on the way down and once on the way up, and in ``facts``; it harms nothing
+    else.
     """
 
     def __init__(self, session: Session, feed: MarketFeed, gateway: Callable[[str], Gateway], call: Call) -> None:
@@ -50,7 +51,7 @@ class HoleWatch:
         venue, self._symbol = split_market(self.market)
         self._history = gateway(venue).history
         self._keeper = HoleKeeper(self.market)
-        self._error = ""
+        self._error = self._unseeded = ""
         other = session.config.history.lender_of(self.market)
         self._lender: Lender | None = None
         if other is not None:
@@ -59,6 +60,12 @@ class HoleWatch:
             except ConfigError as error:
                 # A replay asks nothing beyond this machine.
                 self._log.warning("nothing will be lent", by=other, error=str(error))
+
+    def facts(self) -> dict[str, str]:
+        """Who lends, why it did not when it was asked last, and why the past was not lent; empty without a lender."""
+        if self._lender is None:
+            return {}
+        return {"other": self._lender.other, "error": self._error, "unseeded": self._unseeded}
 
     async def run(self, told_ms: Callable[[], int]) -> None:
         """Look at once and then every five minutes, for ever. ``told_ms`` is how far the feed has told."""
@@ -97,14 +104,18 @@ class HoleWatch:
             except VenueRetryable as error:
                 if loop.time() >= end or from_ms > begin_ms:
                     # What has been begun is gone on with as with any other hole.
-                    self._log.warning("the past is not lent", by=self._lender.other, error=str(error))
+                    self._not_seeded(self._lender, error)
                     return
                 await asyncio.sleep(min(10.0, error.retry_after_s or 1.0))
             except MantaError as error:
-                self._log.warning("the past is not lent", by=self._lender.other, error=str(error))
+                self._not_seeded(self._lender, error)
                 return
             else:
                 return
+
+    def _not_seeded(self, lender: Lender, error: MantaError) -> None:
+        self._log.warning("the past is not lent", by=lender.other, error=str(error))
+        self._unseeded = str(error)
 
     def _now_ms(self, told_ms: Callable[[], int]) -> int:
         return self._feed.venue_now_ms() or told_ms()
@@ -126,6 +137,9 @@ class HoleWatch:
         if self._lender is not None:
             for span in look.lend:
                 await self._lend(self._lender, *span)
+            if not look.lend:
+                # Whoever is not asked fails nobody.
+                self._error = ""
 
     async def _lend(self, lender: Lender, from_ms: int, to_ms: int) -> None:
         at_ms = from_ms

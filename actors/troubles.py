@@ -20,6 +20,8 @@ __all__ = ["Standing", "Troubles", "conditions"]
 
 _SILENT_S = 90.0
 _HOLE_S = 900.0
+# Longer than from one look for missing minutes to the next: a lender that failed once is asked again first.
+_LENDER_S = 400.0
 _BEHIND_S = 120.0
 _BEHIND_MS = 10 * MINUTE_MS
 _UNSENT_AGE_S = 3600.0
@@ -49,10 +51,13 @@ class Troubles:
     Durable: what was told and is not over, in the transaction of its alert. A crash in between tells it once.
     """
 
-    def __init__(self, session: Session, read: Read, commit: Commit) -> None:
+    def __init__(
+        self, session: Session, read: Read, commit: Commit, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._session = session
         self._read = read
         self._commit = commit
+        self._monotonic = monotonic
         self._restarts = Restarts()
         self._watch: TroubleWatch | None = None
 
@@ -62,7 +67,7 @@ class Troubles:
             self._watch = TroubleWatch(await self._read(read_troubles))
         markets = self._session.config.markets
         standing: Standing = await self._read(lambda conn: _standing(conn, markets))
-        mono = time.monotonic()
+        mono = self._monotonic()
         numbers = {each["actor"]: each["pid"] for each in answers if "pid" in each} | standing.epochs
         found = conditions(answers, standing, self._restarts.see(mono, numbers), self._session.time_rate)
         told = self._watch.see(mono, time.time_ns() // 1_000_000, found)
@@ -90,6 +95,7 @@ def conditions(
     return [
         *_about_actors(answers, restarts),
         *_about_holes(standing.holes),
+        *_about_lenders(answers),
         *_about_books(standing.cursors, time_rate),
         *_about_late_decisions(standing.late),
         *_about_channels(answers),
@@ -126,6 +132,28 @@ def _about_holes(holes: Sequence[Hole]) -> Iterable[Condition]:
             market,
             _HOLE_S,
         )
+
+
+def _about_lenders(answers: Iterable[dict[str, Any]]) -> Iterable[Condition]:
+    for each in answers:
+        lender = each.get("lender") or {}
+        if lender.get("error"):
+            yield Condition(
+                f"lender:{lender['market']}",
+                f"{lender['other']} lends {lender['market']} nothing",
+                f"{lender['error']} What is missing stays so meanwhile; it is asked again every five minutes. If this"
+                " stays, look at the network and at history.second.",
+                lender["market"],
+                _LENDER_S,
+            )
+        if lender.get("unseeded"):
+            yield Condition(
+                f"unseeded:{lender['market']}",
+                f"{lender['other']} did not lend the past of {lender['market']}",
+                f"{lender['unseeded']} Strategies warm up from later minutes. `manta data download --market"
+                f" {lender['market']} --days N` has the past lent now.",
+                lender["market"],
+            )
 
 
 def _about_books(positions: Mapping[str, int], time_rate: float) -> Iterable[Condition]:

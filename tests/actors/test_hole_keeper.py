@@ -63,7 +63,10 @@ async def test_the_own_venue_comes_first_then_the_second_even_if_it_fails_at_fir
         watch = HoleWatch(session, fed.feed, lambda venue: far if venue == "binance_usdm" else fed.gateway, call)
         task = asyncio.create_task(watch.run(lambda: fed.high_ms))
         try:
+            await fed.until(lambda: bool(watch.facts()["error"]))
+            assert watch.facts()["other"] == OTHER
             await fed.until(lambda: any(isinstance(item, Heal) and item.candles[0].origin for item in fed.items))
+            await fed.until(lambda: not watch.facts()["error"])
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

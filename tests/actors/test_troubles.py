@@ -64,6 +64,54 @@ def test_messages_that_wait_for_an_hour_are_trouble_unless_their_channel_said_so
     assert names([notifier(oldest_age_s=None)]) == []
 
 
+def test_a_second_venue_that_does_not_answer_is_one_trouble_and_says_what_to_do() -> None:
+    def feed(**lender: str) -> dict[str, Any]:
+        told = {"market": "m:X", "other": "n:X", "error": "", "unseeded": ""} | lender
+        return {"actor": "feed:m:X", "pid": 7, "ready": True, "lender": told}
+
+    assert names([feed(), {"actor": "feed:m:Y", "lender": None}]) == []
+    (found,) = conditions([feed(error="HTTP 503.")], FINE, {}, 1.0)
+    assert (found.name, found.title, found.stream) == ("lender:m:X", "n:X lends m:X nothing", "m:X")
+    assert found.message.startswith("HTTP 503. ")
+    assert "history.second" in found.message
+    (found,) = conditions([feed(unseeded="HTTP 503.")], FINE, {}, 1.0)
+    assert (found.name, found.title) == ("unseeded:m:X", "n:X did not lend the past of m:X")
+    assert "manta data download --market m:X" in found.message
+
+
+async def test_a_second_venue_that_fails_is_told_once_and_once_when_it_answers_again(
+    database: DatabaseTarget, tmp_path: Path
+) -> None:
+    config = Config.model_validate({"markets": [SAMPLE_MARKET], "notify": {"channels": {"log": {"kind": "log"}}}})
+    session = Session("s", "n", "venue", 1.0, 0, config, database, "", str(tmp_path))
+    lender = {"market": SAMPLE_MARKET, "other": "binance_usdm:BTCUSDT", "unseeded": ""}
+
+    def feed(error: str) -> list[dict[str, Any]]:
+        return [{"actor": f"feed:{SAMPLE_MARKET}", "pid": 7, "ready": True, "lender": lender | {"error": error}}]
+
+    async with Database(database) as db:
+
+        async def read(query: Callable[[Connection], Awaitable[Any]]) -> Any:
+            return await db.run(query)
+
+        async def commit(_moves: Mapping[str, int], write: Callable[[Connection], Awaitable[None]]) -> None:
+            await db.run(write)
+
+        await db.run(_market)
+        now = [1_000.0]
+        troubles = Troubles(session, read, commit, monotonic=lambda: now[0])
+        told: list[list[str]] = []
+        for error in ["", *["HTTP 503."] * 3, *[""] * 4, *["HTTP 503."] * 9, *[""] * 8]:
+            await troubles.look(feed(error))
+            told.append(troubles.open)
+            now[0] += 100.0
+        alerts = await db.run(lambda conn: conn.fetch("select body from outbox where channel = 'log' order by id"))
+    assert [len(open_now) for open_now in told] == [*[0] * 12, *[1] * 7, *[0] * 6], "a hitch is not told"
+    first, over = (str(row["body"]) for row in alerts)
+    assert f"binance_usdm:BTCUSDT lends {SAMPLE_MARKET} nothing" in first
+    assert "Over: " in over
+
+
 async def test_trouble_is_told_and_remembered_in_one_transaction(database: DatabaseTarget, tmp_path: Path) -> None:
     """A supervisor that starts again neither repeats the alert nor forgets that it is open."""
     config = Config.model_validate({"markets": [SAMPLE_MARKET], "notify": {"channels": {"log": {"kind": "log"}}}})
