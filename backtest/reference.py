@@ -241,7 +241,7 @@ def _together(
 
 def _intervals(instances: Sequence[Instance], features: Sequence[FeatureSpec]) -> list[str]:
     listed = [item.intervals for item in instances] + [item.intervals for item in features]
-    listed += [item.load().other_intervals for item in instances]
+    listed += [item.load().other_intervals(item.intervals) for item in instances]
     names = {name for intervals in listed for name in intervals} - {"1m"}
     return sorted(names, key=lambda name: parse_interval(name).typical_ms)
 

@@ -188,7 +188,8 @@ def load_file(path: Path, request: BacktestRequest) -> Source:
         raise uncovered(path.name, request.start_ms, request.end_ms, (columns.start_ms, columns.end_ms))
     width = parse_interval(found[0].interval)
     if width != MINUTE:
-        check_foldable(request.intervals, width)
+        strategy = load_strategy(request.strategy, request.params, request.source)
+        check_foldable([*request.intervals, *strategy.other_intervals(request.intervals)], width)
         found = as_minutes(found)
     return Source(found, [], _market_named(request.market), known_market=False, width=width)
 

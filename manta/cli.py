@@ -307,11 +307,13 @@ def verify_parity(  # noqa: PLR0913, PLR0917 - one parameter for each option
     venue: Annotated[
         str | None, typer.Option(help="Replay in this venue's protocol, by default the candles that come with Manta.")
     ] = None,
-    strategy: Annotated[str, typer.Option()] = "ma44",
-    interval: Annotated[str, typer.Option()] = "37m",
+    strategy: Annotated[
+        str, typer.Option(help="A built-in one, or all: each an instance of the same session.")
+    ] = "ma44",
+    interval: Annotated[str | None, typer.Option(help="Default: 37m; with all, what suits each.")] = None,
     days: Annotated[float | None, typer.Option(min=0.01, help="Replay this many days; default: all.")] = None,
     start: Annotated[str | None, typer.Option(help="Where the replay begins; default: after the warm-up.")] = None,
-    profile: Annotated[str, typer.Option(help="perp or spot.")] = "perp",
+    profile: Annotated[str | None, typer.Option(help="perp or spot. Default: perp; with all, what suits each.")] = None,
     lead: Annotated[int, typer.Option(min=1, max=100_000, help="Candles the replay may run ahead.")] = 500,
     config: ConfigPath = None,
     as_json: AsJson = False,

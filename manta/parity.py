@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from actors.crash import CrashPoint
+from backtest.causes import all_differences
 from backtest.compare import compare
 from backtest.reference import RunRecords, run_reference
 from manta.output import console
+from manta.parity_strategies import EVERY, every_instance
 from manta.progress import candle_bar
 from manta.replay import Replay, ReplayOptions
+from trading.accounts.trades import trades_from_fills
 from trading.candle_files import load_candles
 from trading.candles import Candle
 from trading.config.model import Config
 from trading.errors import BadInput
-from trading.instances import history_ms, resolve_instances
+from trading.instances import Instance, history_ms, resolve_instances
 from trading.intervals import DAY_MS, MINUTE_MS, parse_interval
 from trading.markets import Market
 from trading.storage import markets, quality, records
@@ -39,6 +43,9 @@ class ParityOptions:
     """``venue`` is whose protocol the file is replayed in. ``days`` None replays the whole file after the warm-up;
     ``start_ms`` None begins right after it.
 
+    ``strategy`` may be ``all``: every built-in one is an instance of the same session. ``interval`` and ``profile``
+    None are 37m and perp, or with ``all`` what suits each.
+
     ``crash_points``, ``broker_faults`` and ``faults`` (orders to the simulator) hurt the run on purpose; the comparison
     stays the same. ``instance`` is what the configuration says of the instance besides.
     """
@@ -46,10 +53,10 @@ class ParityOptions:
     file: Path
     venue: str = "binance"
     strategy: str = "ma44"
-    interval: str = "37m"
+    interval: str | None = None
     days: float | None = None
     start_ms: int | None = None
-    profile: str = "perp"
+    profile: str | None = None
     lead: int = 500
     quiet: bool = False
     crash_points: tuple[CrashPoint, ...] = ()
@@ -63,7 +70,11 @@ def parity_config(
 ) -> Config:
     """One instance on one market, with a feature of the same kind shown beside it."""
     names = list(intervals)
-    period = 44 if strategy == "ma44" else 125
+    instances = [{"name": strategy, "strategy": strategy, "intervals": names, "profile": profile, **instance}]
+    return _config(market, names, 44 if strategy == "ma44" else 125, instances)
+
+
+def _config(market: str, names: list[str], period: int, instances: list[dict[str, Any]]) -> Config:
     return Config.model_validate(
         {
             "markets": [market],
@@ -72,9 +83,7 @@ def parity_config(
             "history": {"min_days": 0},
             "nightly": {"enabled": False},
             "features": [{"name": "shown", "kind": "sma", "params": {"period": period}, "intervals": names}],
-            "strategies": [
-                {"name": strategy, "strategy": strategy, "intervals": names, "profile": profile, **instance}
-            ],
+            "strategies": instances,
         }
     )
 
@@ -83,8 +92,7 @@ async def run_parity(options: ParityOptions) -> dict[str, Any]:
     """Replay, run the reference, compare; raises BadInput for a file or range that cannot be replayed."""
     symbol = sample_symbol(options.venue)
     market = f"{options.venue}:{symbol}"
-    interval = parse_interval(options.interval).name
-    config = parity_config(options.strategy, [interval], options.profile, market=market, **options.instance)
+    config = _session_config(options, market)
     resolve_instances(config, 0)
     candles = load_candles(options.file, market)
     start_ms, end_ms = _range(options, config, candles)
@@ -116,12 +124,14 @@ async def run_parity(options: ParityOptions) -> dict[str, Any]:
         "file": options.file.name,
         "market": market,
         "strategy": options.strategy,
-        "interval": config.intervals[0],
+        "interval": config.intervals[0] if len(config.intervals) == 1 else None,
+        "days": round((end_ms - start_ms) / DAY_MS, 3),
         "start": start_ms,
         "end": end_ms,
         "candles": replayed,
         "absent_minutes": (end_ms - start_ms) // MINUTE_MS - replayed,
         "seconds": round(time.monotonic() - began, 1),
+        "replay_seconds": round(seconds, 1),
         "candles_per_s": round(replayed / seconds),
     }
 
@@ -139,6 +149,7 @@ async def compare_session(replay: Replay, candles: list[Candle], start_ms: int, 
     total: dict[str, Any] = {
         **dict.fromkeys(_COUNTS, 0),
         "first_difference": None,
+        "strategies": [],
     }
 
     async def load(conn: Connection, book: str) -> tuple[RunRecords, list[Market]]:
@@ -157,9 +168,10 @@ async def compare_session(replay: Replay, candles: list[Candle], start_ms: int, 
 
     for book in books:
         live, known = await replay.query(lambda conn, book=book: load(conn, book))
+        instances = [item for item in resolve_instances(config, start_ms) if item.book == book]
         reference = run_reference(
             candles,
-            instances=[item for item in resolve_instances(config, start_ms) if item.book == book],
+            instances=instances,
             features=config.features,
             book_id=book,
             book=config.books[book],
@@ -172,7 +184,28 @@ async def compare_session(replay: Replay, candles: list[Candle], start_ms: int, 
         for name in _COUNTS:
             total[name] += getattr(found, name)
         total["first_difference"] = total["first_difference"] or found.first_difference
+        total["strategies"] += _rows(instances, live, reference.records if found.mismatches else None)
     return total
+
+
+def _rows(instances: Iterable[Instance], live: RunRecords, reference: RunRecords | None) -> list[dict[str, Any]]:
+    """What each instance did; ``trades`` are closed ones. Without a ``reference`` nothing differed."""
+    differences = [] if reference is None else all_differences(live, reference)
+    decided = Counter(item.instance_id for item in live.decisions)
+    acted = Counter(item.instance_id for item in live.decisions if item.actions)
+    trades = Counter(item.instance_id for item in trades_from_fills(live.fills) if item.exit_ms is not None)
+    differing = Counter(item.sleeve[0] for item in differences if item.sleeve is not None)
+    return [
+        {
+            "name": item.name,
+            "intervals": list(item.intervals),
+            "decisions": acted[item.instance_id],
+            "holds": decided[item.instance_id] - acted[item.instance_id],
+            "trades": trades[item.instance_id],
+            "mismatches": differing[item.instance_id],
+        }
+        for item in instances
+    ]
 
 
 def parity_words(result: dict[str, Any]) -> str:
@@ -182,9 +215,31 @@ def parity_words(result: dict[str, Any]) -> str:
         f"{result['decisions']} decisions, {result['fills']} fills, {result['explained']} explained "
         f"({result['candles_per_s']} candles/s)"
     ]
+    if len(result["strategies"]) > 1:
+        lines += _table(result["strategies"])
     if result["first_difference"]:
         lines.append(f"first difference: {result['first_difference']}")
     return "\n".join(lines)
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    lines = [f"{'strategy':<16}{'interval':<10}{'decisions':>10}{'holds':>8}{'trades':>8}{'mismatches':>12}"]
+    lines += [
+        f"{row['name']:<16}{','.join(row['intervals']):<10}{row['decisions']:>10}{row['holds']:>8}{row['trades']:>8}"
+        f"{row['mismatches']:>12}"
+        for row in rows
+    ]
+    return lines
+
+
+def _session_config(options: ParityOptions, market: str) -> Config:
+    if options.strategy != EVERY:
+        names = [parse_interval(options.interval or "37m").name]
+        return parity_config(options.strategy, names, options.profile or "perp", market=market, **options.instance)
+    interval = parse_interval(options.interval).name if options.interval else None
+    instances = [{**item, **options.instance} for item in every_instance(interval, options.profile)]
+    names = list(dict.fromkeys(name for item in instances for name in item["intervals"]))
+    return _config(market, names, 44, instances)
 
 
 async def _first_ms(conn: Connection, market: str) -> int:
@@ -205,7 +260,7 @@ def _range(options: ParityOptions, config: Config, candles: list[Candle]) -> tup
     if not inside:
         raise BadInput(
             f"{options.file.name} has no candle to replay: it holds {(last - first) / DAY_MS:.1f} days, and the "
-            f"warm-up of {options.strategy} on {options.interval} takes {history_ms(config) / DAY_MS:.1f}.",
+            f"warm-up of {options.strategy} on {', '.join(config.intervals)} takes {history_ms(config) / DAY_MS:.1f}.",
             field="file",
             value=options.file.name,
             fix="Give a longer file, a shorter interval, or --start.",

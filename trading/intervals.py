@@ -13,7 +13,10 @@ from functools import lru_cache
 
 from trading.errors import BadInput
 
-__all__ = ["CANONICAL", "DAY_MS", "HOUR_MS", "MINUTE", "MINUTE_MS", "WEEK_MS", "Interval", "iso", "parse_interval"]
+__all__ = [
+    "CANONICAL", "DAY_MS", "HOUR_MS", "MINUTE", "MINUTE_MS", "WEEK_MS", "Interval", "iso", "longer_interval",
+    "parse_interval",
+]  # fmt: skip
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -98,6 +101,23 @@ def parse_interval(text: str) -> Interval:
 def iso(time_ms: int) -> str:
     """``time_ms`` as a person writes it and as every command reads it: 2025-07-16T12:00Z, UTC."""
     return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%MZ")
+
+
+def longer_interval(name: str, times: int) -> str:
+    """The shortest of the ``CANONICAL`` intervals that is at least ``times`` as long as ``name``; BadInput if none is.
+
+    Five times 1m is 5m, five times 5m is 30m: charts and venues have no candle of 25 minutes.
+    """
+    least_ms = parse_interval(name).typical_ms * times
+    long_enough = [item for item in map(parse_interval, CANONICAL) if item.typical_ms >= least_ms]
+    if long_enough:
+        return min(long_enough, key=lambda item: item.typical_ms).name
+    raise BadInput(
+        f"No interval is {times} times as long as {name}: the longest is {CANONICAL[-1]}.",
+        field="interval",
+        value=name,
+        fix="Choose a shorter interval, or a smaller multiple.",
+    )
 
 
 MINUTE = parse_interval("1m")

@@ -86,10 +86,8 @@ class Run:
         self.need = strategy.warmup
         self.names = tuple(strategy.features)
         self.tracks = tuple(
-            _Elsewhere(lane_of(feature.interval), feature.here)
-            if feature.interval not in ("", lane.interval)
-            else lane.track(feature.here)
-            for feature in strategy.features.values()
+            _Elsewhere(lane_of(feature.interval), feature.here) if feature.interval else lane.track(feature)
+            for feature in strategy.features_on(lane.interval).values()
         )
         self.elsewhere = tuple(track for track in self.tracks if isinstance(track, _Elsewhere))
         self.row: Any = strategy.row

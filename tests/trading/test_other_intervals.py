@@ -13,7 +13,9 @@ from tests.trading.series import MARKET, Item, at, end_of, histories, hole, rand
 from trading.brain import BrainState
 from trading.candles import UNIT, Candle, Hole, HoleReason
 from trading.config.model import Config
+from trading.errors import BadInput
 from trading.events import Signal, StreamItem
+from trading.features.sma import sma
 from trading.fold import fold
 from trading.instances import history_ms, resolve_instances
 from trading.intervals import MINUTE_MS
@@ -50,13 +52,15 @@ def rule(now, prev, p):
 INTERVALS = ("1m", "3m", "5m", "15m")
 
 
-def config(intervals: Iterable[str] = ("5m",)) -> Config:
-    mine: dict[str, Any] = {"name": "a", "strategy": "mine", "source": SOURCE, "intervals": tuple(intervals)}
+def config(intervals: Iterable[str] = ("5m",), source: str = SOURCE) -> Config:
+    mine: dict[str, Any] = {"name": "a", "strategy": "mine", "source": source, "intervals": tuple(intervals)}
     return Config.model_validate({"markets": [MARKET], "strategies": [{**mine, "profile": "perp"}]})
 
 
-def make(intervals: Iterable[str] = ("5m",), positions: dict[str, int] | None = None) -> BrainState:
-    settings_ = config(intervals)
+def make(
+    intervals: Iterable[str] = ("5m",), positions: dict[str, int] | None = None, *, source: str = SOURCE
+) -> BrainState:
+    settings_ = config(intervals, source)
     return BrainState(resolve_instances(settings_, 0), (), [MARKET], positions)
 
 
@@ -149,3 +153,32 @@ def test_cut_anywhere_and_seeded_it_goes_on_as_if_never_stopped(items: list[Item
         again.seed(MARKET, need.interval, stored[-need.candles :], holes)
     again.validate()
     assert run(again, future) == run(whole, future)
+
+
+MULTIPLE = SOURCE.replace('sma(p.period).on("15m")', "sma(p.period).on_multiple(3)")
+
+
+def test_a_multiple_is_that_of_each_interval_that_it_decides_on() -> None:
+    assert {need.interval for need in make(["1m", "5m"], source=MULTIPLE).needs(MARKET)} == {"1m", "3m", "5m", "15m"}
+    assert {"3m", "5m", "15m"} <= {*config(["1m", "5m"], MULTIPLE).all_intervals()}
+    minutes = random_minutes(START, 60, 9)
+    signals = run(make(["1m", "5m"], source=MULTIPLE), stream(told(minutes)))
+    wide = {"1m": fold(minutes, "3m"), "5m": fold(minutes, "15m")}
+    for signal in signals:
+        known = [item.close for item in wide[signal.interval] if item.close_time_ms <= signal.close_time_ms][-2:]
+        assert signal.features["wide"] == (sum(known) / (2 * UNIT) if len(known) == 2 else None)
+    assert {signal.interval for signal in signals if signal.status == "ready"} == {"1m", "5m"}
+
+
+def test_a_multiple_that_no_interval_is_long_enough_for_is_refused() -> None:
+    with pytest.raises(BadInput, match="No interval is 3 times as long as 1M") as caught:
+        config(["1M"], MULTIPLE).all_intervals()
+    assert caught.value.field == "interval"
+    for times in (0, 1.5, True, 1_001):
+        with pytest.raises(BadInput, match="whole number from 1 to 1000"):
+            sma(2).on_multiple(times)  # type: ignore[arg-type]
+
+
+def test_a_multiple_of_one_is_the_own_interval() -> None:
+    assert sma(2).on_multiple(1) == sma(2)
+    assert sma(2).on("4h").on_multiple(5).for_interval("1m") == sma(2).on("5m")

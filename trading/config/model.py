@@ -545,7 +545,8 @@ class Config(Section):
             wanted.update(spec.intervals)
         for instance in self.strategies:
             wanted.update(instance.intervals)
-            wanted.update(load_strategy(instance.strategy, instance.params, instance.source).other_intervals)
+            strategy = load_strategy(instance.strategy, instance.params, instance.source)
+            wanted.update(strategy.other_intervals(instance.intervals))
         if self.gaps.enabled:
             wanted.update(self.gaps.intervals)
         wanted.discard("1m")

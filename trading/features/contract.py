@@ -17,11 +17,13 @@ from typing import Any
 from trading.candles import Candle
 from trading.errors import BadInput
 from trading.features.inputs import Leaving, Recent, Source
-from trading.intervals import parse_interval
+from trading.intervals import longer_interval, parse_interval
 from trading.invariants import require
 from trading.parameters import Kind, nearest, read_params
 
 __all__ = ["Feature", "FeatureDef", "FeatureTrack", "Output"]
+
+_MOST_TIMES = 1_000
 
 
 def _no_window(_k: Any) -> int:
@@ -77,7 +79,8 @@ class FeatureDef:
 class Feature:
     """A kind with its parameters, and the output that is meant. Equal ones are computed once a lane.
 
-    ``interval`` names the candles that it is computed on; empty: those that the strategy decides on.
+    ``interval`` names the candles that it is computed on; empty: those that the strategy decides on, or with a
+    ``multiple`` above 1 the longer ones that ``for_interval`` finds.
     """
 
     kind: str
@@ -85,18 +88,33 @@ class Feature:
     definition: FeatureDef = field(compare=False, repr=False)
     output: str = ""
     interval: str = ""
+    multiple: int = 1
 
     def on(self, interval: str) -> Feature:
         """The same feature of other candles: ``ema(50).on("4h")`` in a strategy that decides on ``1h``.
 
         At the close of a candle it has the value of the newest ``interval`` candle that has closed by then.
         """
-        return replace(self, interval=parse_interval(interval).name)
+        return replace(self, interval=parse_interval(interval).name, multiple=1)
+
+    def on_multiple(self, times: int) -> Feature:
+        """The same feature of candles ``times`` as long as those the strategy decides on, whichever these are.
+
+        Of the intervals that have a name on charts: the shortest that is at least so long. 1 means its own.
+        """
+        if not isinstance(times, int) or isinstance(times, bool) or not 1 <= times <= _MOST_TIMES:
+            fix = f"Use a whole number from 1 to {_MOST_TIMES}."
+            raise BadInput(f"on_multiple({times!r}) is no multiple.", field="times", value=times, fix=fix)
+        return replace(self, interval="", multiple=times)
+
+    def for_interval(self, interval: str) -> Feature:
+        """What it is for a strategy that decides on ``interval``; BadInput when no interval is long enough."""
+        return self if self.multiple == 1 else self.on(longer_interval(interval, self.multiple))
 
     @property
     def here(self) -> Feature:
         """The same feature as its own interval computes it."""
-        return replace(self, interval="") if self.interval else self
+        return replace(self, interval="", multiple=1) if self.interval or self.multiple > 1 else self
 
     def __getitem__(self, output: str) -> Feature:
         """The same feature, read at ``output``: ``macd(12, 26, 9)["signal"]``."""

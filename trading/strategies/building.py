@@ -37,7 +37,9 @@ def build(
         row=definition.Row,
         features=features,
         warmup=max(
-            _warmup(name, definition, chosen), *(item.need for item in features.values() if not item.interval), 1
+            _warmup(name, definition, chosen),
+            *(item.need for item in features.values() if not item.interval and item.multiple == 1),
+            1,
         ),
         source=source + "".join(source_of(feature.definition.step.__module__) for feature in features.values()),
         rule=None if step is not None else module.rule,

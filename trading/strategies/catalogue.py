@@ -81,6 +81,7 @@ def _described(name: str, strategy: Strategy, source: str) -> dict[str, Any]:
                 "params": feature.params_dict(),
                 "output": feature.output or None,
                 "interval": feature.interval or None,
+                "multiple": feature.multiple,
             }
             for key, feature in strategy.features.items()
         },

@@ -26,7 +26,7 @@ Nothing may be remembered outside the state, and nothing may come from elsewhere
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -92,23 +92,30 @@ class Strategy:
     reasons: Callable[[Any, Any], tuple[str, ...]] | None = None
     summary: str = ""
 
+    def features_on(self, interval: str) -> dict[str, Feature]:
+        """Its features where it decides on ``interval``: the ``interval`` of each is settled, empty for the same."""
+        return {
+            name: found.here if (found := feature.for_interval(interval)).interval == interval else found
+            for name, feature in self.features.items()
+        }
+
     def history_of(self, interval: str) -> int:
         """Candles of ``interval`` to replay so that a restart gives the same signals, bit for bit, as no restart."""
         width_ms = parse_interval(interval).typical_ms
-        own = (item for item in self.features.values() if item.interval in ("", interval))
+        own = (item for item in self.features_on(interval).values() if not item.interval)
         # One more than the features want: the rule also sees the row before.
         return max(self.warmup, *(feature.history_of(width_ms) for feature in own), 0) + 1
 
-    @property
-    def other_intervals(self) -> tuple[str, ...]:
-        """Intervals that features name for themselves, whatever candles the strategy decides on."""
-        return tuple(dict.fromkeys(item.interval for item in self.features.values() if item.interval))
+    def other_intervals(self, intervals: Iterable[str]) -> tuple[str, ...]:
+        """Intervals that features read beside the one of ``intervals`` that the strategy decides on."""
+        used = (item.interval for name in intervals for item in self.features_on(name).values())
+        return tuple(dict.fromkeys(name for name in used if name))
 
     def histories(self, interval: str) -> dict[str, int]:
         """By interval, the candles to replay for a strategy that decides on ``interval``."""
         found = {interval: self.history_of(interval)}
-        for feature in self.features.values():
-            if feature.interval not in ("", interval):
+        for feature in self.features_on(interval).values():
+            if feature.interval:
                 need = feature.history_of(parse_interval(feature.interval).typical_ms)
                 found[feature.interval] = max(need, found.get(feature.interval, 0))
         return found

@@ -2,8 +2,9 @@
 
 Long where the fast EMA has just crossed above the slow one, the close is above the session's VWAP, RSI is within its
 bounds, the volume is a spike and the close is above the EMA of the longer trend; short where all is mirrored. Stop and
-profit are distances in ATR. The longer trend is that of candles ``trend_multiple`` times as long, an EMA over as many
-more of these; without ``require_htf`` (0) four of five are enough, and confidence says n/5 either way.
+profit are distances in ATR. The longer trend is the EMA of candles ``trend_multiple`` times as long (5m ones for 1m; 12
+gives 1h ones for 5m), as of the newest that has closed. Without ``require_htf`` (0) it need not agree: four of five are
+enough then, and confidence says n/5 either way.
 
 A signal is a duplicate, and not given again, while the newest one of the same side is less than
 ``duplicate_candles`` ago and its price less than ``duplicate_pct`` away.
@@ -49,7 +50,7 @@ RANGES = {
     "ema_fast": Range(1, 1_000),
     "ema_slow": Range(2, 1_000),
     "ema_trend": Range(2, 500),
-    "trend_multiple": Range(1, 20),
+    "trend_multiple": Range(1, 60),
     "atr_period": Range(2, 1_000),
     "rsi_period": Range(2, 1_000),
     "rsi_min": Range(0.0, 100.0),
@@ -94,13 +95,13 @@ def features(p: Params) -> Mapping[str, Feature]:
         "vwap": vwap(),
         "rsi": rsi(p.rsi_period),
         "spike": volume_spike(p.volume_ma_period),
-        "trend": ema(p.ema_trend * p.trend_multiple),
+        "trend": ema(p.ema_trend).on_multiple(p.trend_multiple),
         "atr": atr(p.atr_period),
     }
 
 
 def warmup(p: Params) -> int:
-    return p.ema_trend * p.trend_multiple
+    return max(p.ema_slow, p.volume_ma_period)
 
 
 def sign(value: float) -> int:

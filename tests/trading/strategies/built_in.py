@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
 
 from tests.trading.strategies.own import MARKET
@@ -9,6 +10,7 @@ from trading.brain import BrainState
 from trading.candles import UNIT, Candle
 from trading.config.model import Config
 from trading.events import Signal
+from trading.fold import fold
 from trading.instances import resolve_instances
 from trading.intervals import parse_interval
 
@@ -35,14 +37,17 @@ def signals(
     source: str = "",
     profile: str = "perp",
 ) -> list[Signal]:
-    """What the strategy says at each candle."""
+    """What the strategy says at each candle; longer candles that it reads are made of these."""
     instance = {
         "name": "it", "strategy": strategy, "params": dict(params or {}), "source": source, "profile": profile,
         "intervals": [candles[0].interval],
     }  # fmt: skip
     config = Config.model_validate({"markets": [MARKET], "strategies": [instance]})
-    brain = BrainState(resolve_instances(config, -1), (), [MARKET])
-    return [out for candle in candles for out in brain.handle(candle) if isinstance(out, Signal)]
+    instances = resolve_instances(config, -1)
+    brain = BrainState(instances, (), [MARKET])
+    longer = [fold(candles, name) for name in instances[0].load().other_intervals([candles[0].interval])]
+    told = heapq.merge(candles, *longer, key=lambda candle: candle.close_time_ms)
+    return [out for candle in told for out in brain.handle(candle) if isinstance(out, Signal)]
 
 
 def line(found: Sequence[Signal]) -> str:

@@ -7,10 +7,15 @@ import pytest
 from tests.trading.strategies.built_in import bars, line, signals
 from tests.trading.strategies.own import MARKET
 from trading.errors import BadInput
+from trading.events import Signal
+from trading.features.averages import ema
+from trading.intervals import DAY_MS, MINUTE_MS
 from trading.strategies.check.series import made_up
 from trading.strategies.contract import HOLD, LONG, SHORT
 from trading.strategies.registry import STRATEGIES, load_strategy
 
+# Candles of an hour until the longer trend is known: 50 of eight hours, the next longer than five.
+LONGER_WARM_UP = {"scalper": 50 * 8}
 UP_DOWN_UP = [10, 10, 10, 12, 14, 16, 12, 8, 6, 6, 10, 14]
 
 
@@ -18,16 +23,20 @@ UP_DOWN_UP = [10, 10, 10, 12, 14, 16, 12, 8, 6, 6, 10, 14]
 def test_every_built_in_strategy_has_defaults_a_summary_and_says_nothing_before_its_warm_up(name: str) -> None:
     strategy = load_strategy(name)
     assert len(strategy.summary) > 20
-    assert all(feature.need <= strategy.warmup for feature in strategy.features.values())
-    found = signals(name, bars([100.0 + n % 7 for n in range(strategy.warmup + 1)]))
-    assert line(found)[: strategy.warmup - 1] == "-" * (strategy.warmup - 1)
+    assert all(
+        feature.need <= strategy.warmup for feature in strategy.features_on("1h").values() if not feature.interval
+    )
+    warmup = LONGER_WARM_UP.get(name, strategy.warmup)
+    found = signals(name, bars([100.0 + n % 7 for n in range(warmup + 1)]))
+    assert line(found)[: warmup - 1] == "-" * (warmup - 1)
     # The session's average begins with a session, and these candles begin within none.
-    assert line(found)[strategy.warmup] != "-"
+    assert line(found)[warmup] != "-"
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_built_in_strategy_is_quiet_in_a_market_that_does_not_move(name: str) -> None:
-    found = signals(name, bars([100.0] * (load_strategy(name).warmup + 60)))
+    found = signals(name, bars([100.0] * (LONGER_WARM_UP.get(name, load_strategy(name).warmup) + 60)))
+    assert found[-1].status == "ready"
     if name in ("rsi_reversion", "accumulate"):
         # RSI is 0 where nothing moves, by convention, which reads as oversold.
         assert {item.target for item in found if item.status == "ready"} == {"LONG"}
@@ -212,6 +221,52 @@ def test_scalper_may_do_without_the_longer_trend_and_says_four_of_five() -> None
     assert scalp([BELOW, {"vwap": 101.0}], require_htf=0)[1][0] == HOLD
 
 
+def scalped(opening: list[float], **params: float) -> list[Signal]:
+    """What a scalper on 1m says of ten quiet minutes of little volume, and of three in which it crosses up to 106.
+
+    Fast is the close, slow EMA(3) of minutes, the longer trend EMA(2) of 5m candles, whose closes are ``opening``.
+    """
+    quiet = [(close, close, close, close, 0.01) for close in opening for _ in range(5)]
+    rising = [(103, 103, 103, 103, 1), (100, 101, 99, 100, 1), (100, 106, 100, 106, 5)]
+    short = {
+        "ema_fast": 1, "ema_slow": 3, "ema_trend": 2, "atr_period": 2, "rsi_period": 2, "rsi_min": 0, "rsi_max": 100,
+        "volume_ma_period": 2,
+    }  # fmt: skip
+    # The session begins with the second of the 5m candles.
+    minutes = bars([*quiet, *rising], interval="1m", start_ms=DAY_MS - 5 * MINUTE_MS)
+    return signals("scalper", minutes, {**short, **params})
+
+
+@pytest.mark.covers("S4-2", "S4-3", "S4-5", "S4-6", "S4-7", "S4-8")
+def test_scalper_reads_the_trend_of_longer_candles_and_may_do_without_it() -> None:
+    with_trend = scalped([100, 104])
+    assert line(with_trend) == "---------...L"
+    # The mean of the two 5m closes seeds the EMA; the minutes of the unfinished third one do not count.
+    assert [item.features["trend"] for item in with_trend[8:]] == [None, 102.0, 102.0, 102.0, 102.0]
+    assert with_trend[-1].confidence == 1.0
+    assert with_trend[-1].plan.reasons[0] == "5/5 for LONG"
+    # True ranges of 1, 3 and 6 by hand: Wilder's average over two, then distances of 1.5 and 1 of it.
+    average = with_trend[-1].features["atr"]
+    assert average is not None
+    assert (with_trend[-1].plan.stop_distance, with_trend[-1].plan.profit_distance) == (average * 1.5, average)
+
+    against = scalped([120, 110])
+    assert against[-1].features["trend"] == 115.0
+    assert line(against)[-3:] == "..."
+    without = scalped([120, 110], require_htf=0)
+    assert line(without)[-3:] == "..L"
+    assert (without[-1].confidence, without[-1].plan.reasons[0]) == (0.8, "4/5 for LONG")
+    # Of its own candles the trend would have agreed: EMA(2) of minutes lies below their newest close.
+    assert line(scalped([120, 110], trend_multiple=1))[-1] == "L"
+
+
+@pytest.mark.covers("S4-6", "S4-22")
+def test_scalper_takes_5m_candles_for_1m_and_1h_ones_for_5m() -> None:
+    assert load_strategy("scalper").other_intervals(["1m"]) == ("5m",)
+    assert load_strategy("scalper", {"trend_multiple": 12}).other_intervals(["5m"]) == ("1h",)
+    assert load_strategy("scalper").features_on("1m")["trend"] == ema(50).on("5m")
+
+
 @pytest.mark.covers("S4-8", "S4-22", "S4-23")
 def test_scalper_sets_stop_and_profit_in_atr() -> None:
     strategy = load_strategy("scalper")
@@ -233,7 +288,7 @@ def test_scalper_gives_no_signal_twice_within_time_and_price() -> None:
 
 
 def test_scalper_trades_a_made_up_market_with_what_it_saw() -> None:
-    loose = {"trend_multiple": 1, "rsi_min": 0, "rsi_max": 100, "volume_spike_threshold": 0.5}
+    loose = {"rsi_min": 0, "rsi_max": 100, "volume_spike_threshold": 0.5}
     acted = [item for item in signals("scalper", made_up(1_500, "5m", market=MARKET), loose) if item.target != "HOLD"]
     assert len(acted) > 5
     for item in acted:

@@ -14,10 +14,11 @@ from typing import Any
 
 from trading.candles import Candle
 from trading.events import Signal
+from trading.intervals import parse_interval
 from trading.strategies.check.lines import Step, first_difference
 from trading.strategies.check.reading import memories, reaches
 from trading.strategies.check.series import made_up, other_future
-from trading.strategies.check.trials import Difference, difference, interleaved, restarted, run, traced
+from trading.strategies.check.trials import Difference, difference, interleaved, restarted, run, traced, tried_with
 from trading.strategies.check.watch import LATER_S, Opened, other_time, watching
 from trading.strategies.contract import Strategy, StrategyFailed
 from trading.strategies.registry import fresh_strategy
@@ -103,7 +104,7 @@ class _Check:
         digest = hashlib.sha256(self.text.encode()).hexdigest()
         interval = candles[0].interval if candles else interval
         width = made_up(1, interval)[0]
-        self.history = first.history_of(width.interval)
+        self.history = _history(first, width.interval)
         count = len(candles) if candles else min(max(_LEAST, self.history + 200), _MOST)
         # As plain tuples: a strategy that looks for candles in memory must find those of its own run alone.
         self.packed: list[tuple[Any, ...]] | None = [tuple(item) for item in candles] if candles else None
@@ -130,7 +131,8 @@ class _Check:
         self.warm_up()
 
     def why_silent(self, used: Strategy) -> str:
-        others = ", ".join(used.other_intervals)
+        tried = tried_with(used, self.result.interval)
+        others = ", ".join(name for name in used.other_intervals([self.result.interval]) if name not in tried)
         why = f"It reads {others} candles, which are not tried here" if others else "It never had all of its numbers"
         return f"{why}: no signal of it was judged, only its text."
 
@@ -274,6 +276,20 @@ class _Check:
         self, kind: str, text: str, *, line: int | None = None, feature: str = "", time_ms: int | None = None
     ) -> None:
         self.result.findings.append(Finding(kind, text, line, feature, time_ms))
+
+
+def _history(strategy: Strategy, interval: str) -> int:
+    """The candles of ``interval`` that it needs, and that the longer candles tried beside them are made of."""
+    width_ms = parse_interval(interval).typical_ms
+    return max(
+        strategy.history_of(interval),
+        *(
+            # One more: the first is usually cut by where the history begins.
+            (strategy.histories(interval)[name] + 1) * (parse_interval(name).typical_ms // width_ms)
+            for name in tried_with(strategy, interval)
+        ),
+        0,
+    )
 
 
 def _times(candle: Candle) -> dict[str, Any]:

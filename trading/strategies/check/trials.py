@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -10,11 +10,13 @@ from typing import Any
 from trading.brain import BrainState
 from trading.candles import Candle
 from trading.events import Signal
+from trading.fold import fold
 from trading.instances import Instance
+from trading.intervals import parse_interval
 from trading.strategies.check.lines import Step, tracing
 from trading.strategies.contract import Strategy
 
-__all__ = ["Difference", "difference", "interleaved", "restarted", "run", "traced"]
+__all__ = ["Difference", "difference", "interleaved", "restarted", "run", "traced", "tried_with"]
 
 _NAME = "trial"
 
@@ -46,8 +48,8 @@ def run(strategy: Strategy, candles: Sequence[Candle], upto: int | None = None) 
     """What ``strategy`` says of ``candles``, which all lie in memory, up to and with number ``upto``."""
     brain = _brain(strategy, candles)
     found: list[Signal] = []
-    for candle in candles if upto is None else candles[: upto + 1]:
-        found += _signals(brain, candle)
+    for closing in _closings(strategy, candles)[: None if upto is None else upto + 1]:
+        found += _signals(brain, closing)
     return found
 
 
@@ -55,35 +57,46 @@ def interleaved(strategy: Strategy, candles: Sequence[Candle], others: Sequence[
     """What it says of ``candles`` while it works on another market, too, candle by candle."""
     mine, theirs = _brain(strategy, candles), _brain(strategy, others)
     found: list[Signal] = []
-    for candle, other in zip(candles, others, strict=True):
+    for closing, other in zip(_closings(strategy, candles), _closings(strategy, others), strict=True):
         _signals(theirs, other)
-        found += _signals(mine, candle)
+        found += _signals(mine, closing)
     return found
 
 
 def restarted(before: Strategy, after: Strategy, candles: Sequence[Candle], at: int) -> list[Signal]:
     """What is said from candle ``at`` on when the process ended before it, and began anew as Manta does."""
     first = _brain(before, candles)
-    for candle in candles[:at]:
-        first.handle(candle)
-    market, interval = candles[0].market, candles[0].interval
+    closings = _closings(before, candles)
+    for closing in closings[:at]:
+        _signals(first, closing)
+    market = candles[0].market
     brain = _brain(after, candles, {market: candles[at - 1].close_time_ms})
-    brain.seed(market, interval, candles[max(0, at - after.history_of(interval)) : at])
+    handled = [candle for closing in closings[:at] for candle in closing]
+    for need in brain.needs(market):
+        own = [candle for candle in handled if candle.interval == need.interval]
+        brain.seed(market, need.interval, own[max(0, len(own) - need.candles) :])
     brain.resume(first.plans(market))
     found: list[Signal] = []
-    for candle in candles[at:]:
-        found += _signals(brain, candle)
+    for closing in closings[at:]:
+        found += _signals(brain, closing)
     return found
 
 
 def traced(strategy: Strategy, candles: Sequence[Candle], number: int) -> list[Step]:
     """The lines of the strategy's file that are run at candle ``number``."""
     brain = _brain(strategy, candles)
-    for candle in candles[:number]:
-        brain.handle(candle)
+    closings = _closings(strategy, candles)
+    for closing in closings[:number]:
+        _signals(brain, closing)
     with tracing(strategy.name) as found:
-        brain.handle(candles[number])
+        _signals(brain, closings[number])
     return found
+
+
+def tried_with(strategy: Strategy, interval: str) -> list[str]:
+    """The other intervals that it reads whose candles a trial on ``interval`` makes: whole multiples of it."""
+    width_ms = parse_interval(interval).typical_ms
+    return [name for name in strategy.other_intervals([interval]) if parse_interval(name).typical_ms % width_ms == 0]
 
 
 def difference(one: Sequence[Signal], other: Sequence[Signal], offset: int = 0) -> Difference | None:
@@ -116,8 +129,17 @@ def _is_plain(value: object) -> bool:
     return value is None or type(value) in (float, int) or type(value).__module__ == "numpy"
 
 
-def _signals(brain: BrainState, candle: Candle) -> list[Signal]:
-    return [out for out in brain.handle(candle) if isinstance(out, Signal)]
+def _closings(strategy: Strategy, candles: Sequence[Candle]) -> list[tuple[Candle, ...]]:
+    """Each of ``candles`` with the longer ones that the strategy reads and that close with it."""
+    longer: dict[int, list[Candle]] = {}
+    for name in tried_with(strategy, candles[0].interval):
+        for candle in fold(candles, name):
+            longer.setdefault(candle.close_time_ms, []).append(candle)
+    return [(candle, *longer.get(candle.close_time_ms, ())) for candle in candles]
+
+
+def _signals(brain: BrainState, closing: Iterable[Candle]) -> list[Signal]:
+    return [out for candle in closing for out in brain.handle(candle) if isinstance(out, Signal)]
 
 
 def _brain(strategy: Strategy, candles: Sequence[Candle], positions: Mapping[str, int] | None = None) -> BrainState:

@@ -197,13 +197,25 @@ def test_a_strategy_that_fails_on_some_candle_is_told_with_its_line() -> None:
     assert "line 22: ZeroDivisionError" in result.findings[0].text
 
 
+def reading(feature: str, rule: str = "return LONG if now.close > now.far else SHORT") -> str:
+    """A strategy that reads one feature besides, as ``far``."""
+    imports = "from trading.features.averages import ema\nfrom trading.features.sma import sma"
+    whole = text(rule, imports=imports).replace("    return {}", f'    return {{"far": {feature}}}')
+    return whole.replace("    close: float", "    close: float\n    far: float")
+
+
 def test_what_was_not_judged_is_said() -> None:
-    far = text(imports="from trading.features.sma import sma").replace(
-        "    return {}", '    return {"far": sma(3).on("4h")}'
-    )
-    far = far.replace("    close: float", "    close: float\n    far: float")
-    result = check_strategy("mine", None, far)
-    assert any("4h candles, which are not tried here: no signal of it was judged" in note for note in result.notes)
+    result = check_strategy("mine", None, reading('sma(3).on("90m")'))
+    assert any("90m candles, which are not tried here: no signal of it was judged" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("feature", ['sma(3).on("4h")', "ema(3).on_multiple(4)"])
+def test_a_strategy_that_reads_longer_candles_is_judged_with_them(feature: str) -> None:
+    result = check_strategy("mine", None, reading(feature))
+    assert (result.findings, result.passed, result.futures >= 20) == ([], True, True)
+    assert not any("not tried" in note or "not known" in note for note in result.notes)
+    cheat = reading(feature, "seen.append(now.far)\nreturn LONG if len(seen) % 7 and now.close > now.far else SHORT")
+    assert "memory" in kinds(check_strategy("mine", None, cheat.replace("class Row", "seen = []\n\nclass Row")))
 
 
 @pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "ma125"])
