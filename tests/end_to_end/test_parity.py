@@ -11,6 +11,7 @@ import pytest
 from actors.crash import CrashPoint
 from manta.parity import ParityOptions, run_parity
 from trading.intervals import DAY_MS, HOUR_MS, MINUTE_MS
+from trading.strategies.registry import STRATEGIES
 from trading.venues.paper.faults import BrokerFault
 
 MARKET = "binance:BTCUSDT"
@@ -18,6 +19,7 @@ BINANCE = "candles_1m/binance_spot_BTCUSDT_1m_20250520-20250818.csv.gz"
 BITFINEX = "candles_1m/bitfinex_BTCUSD_1m_2018.csv.gz"
 FIRST_MS = 1_747_699_200_000  # 2025-05-20T00:00Z, the first minute of the Binance file
 START_MS = FIRST_MS + HOUR_MS
+BUSY_DAY_MS = FIRST_MS + 48 * DAY_MS + 3 * HOUR_MS  # every built-in strategy acts within a day from here
 
 
 async def parity(file: Path, **options: Any) -> dict[str, Any]:
@@ -176,15 +178,17 @@ async def test_results_do_not_depend_on_how_far_the_replay_runs_ahead(shared_dat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("file", "options"),
-    [
-        (BINANCE, {"strategy": "ma44", "interval": "1m", "days": 3}),
-        (BINANCE, {"strategy": "ma44", "interval": "37m", "days": 30}),
-        (BITFINEX, {"strategy": "ma44", "interval": "37m", "days": 30}),
-        (BITFINEX, {"strategy": "ma125", "interval": "37m", "days": 30, "profile": "spot"}),
-    ],
-)
-async def test_long_replays_equal_the_reference(shared_data: Path, file: str, options: dict[str, Any]) -> None:
-    result = await parity(shared_data / file, **options)
-    assert result["fills"] > 0
+@pytest.mark.covers("S1-39", "S4-6")
+async def test_every_built_in_strategy_in_one_session_equals_the_reference(shared_data: Path, tmp_path: Path) -> None:
+    """A day on which each of them acts, `scalper` on the trend of longer candles, over restarts that seed it anew."""
+    start = BUSY_DAY_MS
+    points = tuple(
+        CrashPoint(actor, "after_commit", start + hours * HOUR_MS, "self", str(tmp_path / actor.partition(":")[0]))
+        for actor, hours in (("brain", 7), (f"timeframe:{MARKET}", 13))
+    )
+    result = await parity(shared_data / BINANCE, strategy="all", start_ms=start, days=1, lead=173, crash_points=points)
+    assert {row["name"] for row in result["strategies"]} == {*STRATEGIES}
+    assert [row["name"] for row in result["strategies"] if not row["decisions"]] == []
+    assert {row["mismatches"] for row in result["strategies"]} == {0}
+    assert sum(row["trades"] for row in result["strategies"]) > 20
+    assert len(list(tmp_path.iterdir())) == len(points)
