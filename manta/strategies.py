@@ -124,10 +124,12 @@ def check_strategy(named: str, interval: str, config: Path | None) -> dict[str, 
 
 
 def check_words(result: Mapping[str, Any]) -> str:
+    beside = f" and the {', '.join(result['others'])} ones that they belong to" if result["others"] else ""
     if result["passed"]:
         lines = [
-            f"{result['strategy']}: nothing found. Tried on {result['candles']} {result['interval']} candles with"
-            f" {result['futures']} other futures, at another time, a second time, beside another market and restarted."
+            f"{result['strategy']}: nothing found. Tried on {result['candles']} {result['interval']} candles"
+            f"{beside} with {result['futures']} other futures, at another time, a second time, beside another market"
+            " and restarted."
         ]
     else:
         lines = [f"{result['strategy']} cannot be trusted:"]

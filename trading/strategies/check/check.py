@@ -17,8 +17,8 @@ from trading.events import Signal
 from trading.intervals import parse_interval
 from trading.strategies.check.lines import Step, first_difference
 from trading.strategies.check.reading import memories, reaches
-from trading.strategies.check.series import made_up, other_future
-from trading.strategies.check.trials import Difference, difference, interleaved, restarted, run, traced, tried_with
+from trading.strategies.check.series import Series, common_width, made_up, other_future, series_of
+from trading.strategies.check.trials import Difference, difference, interleaved, restarted, run, traced
 from trading.strategies.check.watch import LATER_S, Opened, other_time, watching
 from trading.strategies.contract import Strategy, StrategyFailed
 from trading.strategies.registry import fresh_strategy
@@ -26,6 +26,8 @@ from trading.strategies.registry import fresh_strategy
 __all__ = ["CheckResult", "Finding", "check_strategy"]
 
 _LEAST, _MOST = 400, 6_000
+# Of the candles that longer ones are made of.
+_MOST_BASE = 100_000
 # Candles that all runs with another future may take together.
 _EFFORT = 100_000
 _IN_A_ROW = 12
@@ -51,12 +53,15 @@ class Finding:
 
 @dataclass(slots=True)
 class CheckResult:
-    """``passed`` when there are no findings; ``notes`` are worth knowing and no fault."""
+    """``passed`` when there are no findings; ``notes`` are worth knowing and no fault. Of the intervals that its
+    features name for themselves ``others`` were tried beside the ``candles`` of ``interval``.
+    """
 
     strategy: str
     source_sha256: str
     interval: str
     candles: int
+    others: list[str] = field(default_factory=list)
     futures: int = 0
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -102,14 +107,16 @@ class _Check:
         self.opened: list[Opened] = opened
         self.text = source or first.source
         digest = hashlib.sha256(self.text.encode()).hexdigest()
-        interval = candles[0].interval if candles else interval
-        width = made_up(1, interval)[0]
-        self.history = _history(first, width.interval)
-        count = len(candles) if candles else min(max(_LEAST, self.history + 200), _MOST)
+        interval = parse_interval(candles[0].interval if candles else interval).name
+        self.history, self.base, others = _reach(first, interval, candles[0].interval if candles else None)
         # As plain tuples: a strategy that looks for candles in memory must find those of its own run alone.
         self.packed: list[tuple[Any, ...]] | None = [tuple(item) for item in candles] if candles else None
+        own_ms, base_ms = (parse_interval(name).typical_ms for name in (interval, self.base))
+        count = min(max(_LEAST, self.history + 200), _MOST)
+        self.count = len(candles) if candles else min(count * own_ms // base_ms, _MOST_BASE)
         self.warmup, self.has_state = first.warmup, first.step is not None
-        self.result = CheckResult(name, digest, interval, count)
+        self.result = CheckResult(name, digest, interval, 0, others)
+        self.result.candles = len(self.series().own)
         self.truth: list[Signal] = []
         self.ahead_s = LATER_S[0]
 
@@ -117,7 +124,7 @@ class _Check:
         self.read_text()
         with watching(self.name) as opened:
             used = self.fresh()
-            self.truth = run(used, self.candles())
+            self.truth = run(used, self.series())
         for item in dict.fromkeys((*self.opened, *opened)):
             self.find("file", f"it opens {item.what}", line=item.line)
         if not any(signal.status == "ready" for signal in self.truth):
@@ -131,29 +138,36 @@ class _Check:
         self.warm_up()
 
     def why_silent(self, used: Strategy) -> str:
-        tried = tried_with(used, self.result.interval)
-        others = ", ".join(name for name in used.other_intervals([self.result.interval]) if name not in tried)
-        why = f"It reads {others} candles, which are not tried here" if others else "It never had all of its numbers"
+        untried = ", ".join(name for name in used.other_intervals([self.result.interval]) if name not in self.tried)
+        why = f"It reads {untried} candles, which are not tried here" if untried else "It never had all of its numbers"
         return f"{why}: no signal of it was judged, only its text."
 
     def fresh(self) -> Strategy:
         return fresh_strategy(self.name, self.params, self.source)
 
+    @property
+    def tried(self) -> tuple[str, ...]:
+        return self.result.interval, *self.result.others
+
     def candles(self) -> list[Candle]:
+        """What everything is made of: candles of the widest interval that all that are read are folded from."""
         if self.packed is not None:
             return [Candle(*item) for item in self.packed]
-        return made_up(self.result.candles, self.result.interval)
+        return made_up(self.count, self.base)
+
+    def series(self, candles: list[Candle] | None = None) -> Series:
+        return series_of(self.candles() if candles is None else candles, self.result.interval, self.result.others)
 
     def read_text(self) -> None:
         for spot in reaches(self.source) if self.source else ():
             self.find("outside", f"it {spot.what}", line=spot.line)
 
     def differs_twice(self) -> bool:
-        found = difference(self.truth, run(self.fresh(), self.candles()))
+        found = difference(self.truth, run(self.fresh(), self.series()))
         what, kind, again = "two runs over the same candles differ", "chance", self.trace
         for self.ahead_s in LATER_S if found is None else ():
             with other_time(self.ahead_s):
-                found = difference(self.truth, run(self.fresh(), self.candles()))
+                found = difference(self.truth, run(self.fresh(), self.series()))
             what, kind = "at another time of day, or with other chances, it says something else", "clock"
             again = self.trace_later
             if found is not None:
@@ -166,10 +180,10 @@ class _Check:
         return True
 
     def remembers(self, used: Strategy) -> None:
-        found = difference(self.truth, run(used, self.candles()))
+        found = difference(self.truth, run(used, self.series()))
         if found is not None:
             line = self.remembering_line() or self.line_of(
-                lambda: self.trace(found.number), lambda: traced(used, self.candles(), found.number)
+                lambda: self.trace(found.number), lambda: traced(used, self.series(), found.number)
             )
             self.differ("memory", "a second run in the same process knows what the first one saw", found, line)
 
@@ -177,7 +191,7 @@ class _Check:
         cuts = self.cuts()
         self.result.futures = len(cuts)
         for cut in cuts:
-            altered = other_future(self.candles(), cut, seed=cut + 1_000)
+            altered = self.series(self.altered(cut))
             found = difference(self.truth, run(self.fresh(), altered, cut))
             if found is not None:
                 line = self.line_of(
@@ -188,20 +202,33 @@ class _Check:
                 self.differ("future", what, found, line)
                 return
 
+    def altered(self, cut: int) -> list[Candle]:
+        """The candles with another future after the own candle ``cut``."""
+        base = self.candles()
+        at_ms = self.truth[cut].close_time_ms
+        return other_future(base, sum(item.close_time_ms <= at_ms for item in base) - 1, seed=cut + 1_000)
+
+    def warmed(self) -> int:
+        """How many candles it wants before it says something."""
+        ready = (number for number, signal in enumerate(self.truth) if signal.status == "ready")
+        return max(self.warmup, next(ready, 0))
+
     def cuts(self) -> list[int]:
         """Candles after which the future is changed: from warm-up to the end, and some in a row."""
-        count, first = self.result.candles, min(self.warmup, self.result.candles - 2)
-        wanted = max(20, min(60, 2 * _EFFORT // count))
+        count, first = self.result.candles, min(self.warmed(), self.result.candles - 2)
+        wanted = max(20, min(60, 2 * _EFFORT // self.count))
         spread = {first + (count - 2 - first) * n // wanted for n in range(wanted)}
         middle = (first + count) // 2
         return sorted(spread | {n for n in range(middle, middle + _IN_A_ROW) if n < count - 1})
 
     def other_market(self) -> None:
-        others = [item._replace(market="check:ETHUSDT") for item in made_up(self.result.candles, "1h", 7)]
-        mine = self.candles()
+        base = self.candles()
         # The other market's candles close at the same times.
-        others = [item._replace(**_times(own)) for item, own in zip(others, mine, strict=True)]
-        found = difference(self.truth, interleaved(self.fresh(), mine, others))
+        others = [
+            item._replace(**_times(own), market="check:ETHUSDT")
+            for item, own in zip(made_up(len(base), "1h", 7), base, strict=True)
+        ]
+        found = difference(self.truth, interleaved(self.fresh(), self.series(base), self.series(others)))
         if found is not None:
             what = "beside another market it says something else: it remembers outside of its state"
             self.differ("memory", what, found, self.remembering_line())
@@ -214,7 +241,7 @@ class _Check:
             return
         for share in (0.0, 0.5, 0.9):
             at = self.history + int((self.result.candles - self.history - 1) * share)
-            found = difference(self.truth[at:], restarted(self.fresh(), self.fresh(), self.candles(), at), at)
+            found = difference(self.truth[at:], restarted(self.fresh(), self.fresh(), self.series(), at), at)
             if found is None:
                 continue
             if found.feature:
@@ -228,7 +255,7 @@ class _Check:
     def warm_up(self) -> None:
         """Say for how long after the warm-up signals still depend on where the history begins."""
         begin = self.result.candles // 3
-        later = run(self.fresh(), self.candles()[begin:])
+        later = run(self.fresh(), self.series().begin_at(begin))
         ready = [n for n, signal in enumerate(later) if signal.status == "ready"]
         apart = [n for n in ready if not _agree(self.truth[begin + n], later[n], targets=not self.has_state)]
         if not ready or not apart:
@@ -240,7 +267,7 @@ class _Check:
         )
 
     def trace(self, number: int) -> list[Step]:
-        return traced(self.fresh(), self.candles(), number)
+        return traced(self.fresh(), self.series(), number)
 
     def trace_later(self, number: int) -> list[Step]:
         with other_time(self.ahead_s):
@@ -278,18 +305,21 @@ class _Check:
         self.result.findings.append(Finding(kind, text, line, feature, time_ms))
 
 
-def _history(strategy: Strategy, interval: str) -> int:
-    """The candles of ``interval`` that it needs, and that the longer candles tried beside them are made of."""
+def _reach(strategy: Strategy, interval: str, given: str | None) -> tuple[int, str, list[str]]:
+    """Candles of ``interval`` that a restart wants, what to fold everything from, and the other intervals of that.
+
+    What is folded from is ``given``, where candles are given, and then only the intervals that they add up to.
+    """
+    others = list(strategy.other_intervals([interval]))
+    if given is not None:
+        others = [name for name in others if common_width((given, name)) == given]
     width_ms = parse_interval(interval).typical_ms
-    return max(
-        strategy.history_of(interval),
-        *(
-            # One more: the first is usually cut by where the history begins.
-            (strategy.histories(interval)[name] + 1) * (parse_interval(name).typical_ms // width_ms)
-            for name in tried_with(strategy, interval)
-        ),
-        0,
-    )
+    history = strategy.history_of(interval)
+    for name, candles in strategy.histories(interval).items():
+        if name in others:
+            # One more, because the first may be cut.
+            history = max(history, -(-(candles + 1) * parse_interval(name).typical_ms // width_ms))
+    return history, given or (common_width((interval, *others)) if others else interval), others
 
 
 def _times(candle: Candle) -> dict[str, Any]:

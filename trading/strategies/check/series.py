@@ -2,20 +2,69 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+from operator import attrgetter
 
 import numpy as np
 
 from trading.candles import UNIT, Candle
-from trading.intervals import DAY_MS, parse_interval
+from trading.fold import fold
+from trading.intervals import DAY_MS, MINUTE_MS, parse_interval
 
-__all__ = ["MARKET", "made_up", "other_future"]
+__all__ = ["MARKET", "Series", "common_width", "made_up", "other_future", "series_of"]
 
 MARKET = "check:BTCUSDT"
 # A Wednesday long ago, at a day's and a week's distance from round numbers.
 _START_MS = 18_000 * DAY_MS
 _FLAT_EVERY, _FLAT_FOR = 211, 9
 _TREND = 55
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Series:
+    """``own`` are the candles that a strategy decides on; ``every`` are these and the ones of other intervals that its
+    features read, in the order in which they close, the shorter first.
+    """
+
+    own: list[Candle]
+    every: list[Candle]
+
+    def upto(self, number: int) -> int:
+        """How many of ``every`` have closed with the own candle ``number``."""
+        if self.every is self.own:
+            return number + 1
+        return 0 if number < 0 else bisect_right(self.every, self.own[number].close_time_ms, key=_closes)
+
+    def begin_at(self, number: int) -> Series:
+        """What begins with the own candle ``number``, or later."""
+        own = self.own[number:]
+        if self.every is self.own:
+            return Series(own, own)
+        return Series(own, [item for item in self.every if item.open_time_ms >= own[0].open_time_ms])
+
+
+_closes = attrgetter("close_time_ms")
+
+
+def series_of(candles: list[Candle], own: str, others: Sequence[str]) -> Series:
+    """``candles`` folded to ``own`` and each of ``others``, which they must add up to."""
+    if not others:
+        return Series(candles, candles)
+    folded = {name: candles if name == candles[0].interval else fold(candles, name) for name in (own, *others)}
+    widths = {name: parse_interval(name).typical_ms for name in folded}
+    every = [item for items in folded.values() for item in items]
+    every.sort(key=lambda item: (item.close_time_ms, widths[item.interval]))
+    return Series(folded[own], every)
+
+
+def common_width(names: Sequence[str]) -> str:
+    """The widest interval of which candles add up to each of ``names``."""
+    widths = [parse_interval(name) for name in names]
+    parts = [part for item in widths for part in (item.width_ms or DAY_MS, item.offset_ms)]
+    return parse_interval(f"{gcd(*parts) // MINUTE_MS}m").name
 
 
 def made_up(count: int, interval: str, seed: int = 1, *, market: str = MARKET) -> list[Candle]:

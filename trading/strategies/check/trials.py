@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -10,13 +10,12 @@ from typing import Any
 from trading.brain import BrainState
 from trading.candles import Candle
 from trading.events import Signal
-from trading.fold import fold
 from trading.instances import Instance
-from trading.intervals import parse_interval
 from trading.strategies.check.lines import Step, tracing
+from trading.strategies.check.series import Series
 from trading.strategies.contract import Strategy
 
-__all__ = ["Difference", "difference", "interleaved", "restarted", "run", "traced", "tried_with"]
+__all__ = ["Difference", "difference", "interleaved", "restarted", "run", "traced"]
 
 _NAME = "trial"
 
@@ -44,59 +43,57 @@ class Difference:
     other: str
 
 
-def run(strategy: Strategy, candles: Sequence[Candle], upto: int | None = None) -> list[Signal]:
-    """What ``strategy`` says of ``candles``, which all lie in memory, up to and with number ``upto``."""
-    brain = _brain(strategy, candles)
+def run(strategy: Strategy, series: Series, upto: int | None = None) -> list[Signal]:
+    """What ``strategy`` says of ``series``, which lies in memory as a whole, up to and with its candle ``upto``."""
+    brain = _brain(strategy, series)
     found: list[Signal] = []
-    for closing in _closings(strategy, candles)[: None if upto is None else upto + 1]:
-        found += _signals(brain, closing)
+    # In a variable, as in a backtest: whoever looks for candles in memory is to find them all.
+    candles = series.every
+    for candle in candles if upto is None else candles[: series.upto(upto)]:
+        found += _signals(brain, candle)
     return found
 
 
-def interleaved(strategy: Strategy, candles: Sequence[Candle], others: Sequence[Candle]) -> list[Signal]:
-    """What it says of ``candles`` while it works on another market, too, candle by candle."""
-    mine, theirs = _brain(strategy, candles), _brain(strategy, others)
+def interleaved(strategy: Strategy, series: Series, other: Series) -> list[Signal]:
+    """What it says of ``series`` while it works on another market, too, candle by candle at the same times."""
+    mine, theirs = _brain(strategy, series), _brain(strategy, other)
     found: list[Signal] = []
-    for closing, other in zip(_closings(strategy, candles), _closings(strategy, others), strict=True):
-        _signals(theirs, other)
-        found += _signals(mine, closing)
+    candles = series.every
+    for candle, beside in zip(candles, other.every, strict=True):
+        _signals(theirs, beside)
+        found += _signals(mine, candle)
     return found
 
 
-def restarted(before: Strategy, after: Strategy, candles: Sequence[Candle], at: int) -> list[Signal]:
+def restarted(before: Strategy, after: Strategy, series: Series, at: int) -> list[Signal]:
     """What is said from candle ``at`` on when the process ended before it, and began anew as Manta does."""
-    first = _brain(before, candles)
-    closings = _closings(before, candles)
-    for closing in closings[:at]:
-        _signals(first, closing)
-    market = candles[0].market
-    brain = _brain(after, candles, {market: candles[at - 1].close_time_ms})
-    handled = [candle for closing in closings[:at] for candle in closing]
+    first = _brain(before, series)
+    candles = series.every
+    past = candles[: series.upto(at - 1)]
+    for candle in past:
+        first.handle(candle)
+    market = series.own[0].market
+    brain = _brain(after, series, {market: past[-1].close_time_ms})
     for need in brain.needs(market):
-        own = [candle for candle in handled if candle.interval == need.interval]
-        brain.seed(market, need.interval, own[max(0, len(own) - need.candles) :])
+        known = [candle for candle in past if candle.interval == need.interval]
+        brain.seed(market, need.interval, known[max(0, len(known) - need.candles) :])
     brain.resume(first.plans(market))
     found: list[Signal] = []
-    for closing in closings[at:]:
-        found += _signals(brain, closing)
+    for candle in candles[len(past) :]:
+        found += _signals(brain, candle)
     return found
 
 
-def traced(strategy: Strategy, candles: Sequence[Candle], number: int) -> list[Step]:
-    """The lines of the strategy's file that are run at candle ``number``."""
-    brain = _brain(strategy, candles)
-    closings = _closings(strategy, candles)
-    for closing in closings[:number]:
-        _signals(brain, closing)
+def traced(strategy: Strategy, series: Series, number: int) -> list[Step]:
+    """The lines of the strategy's file that are run for candle ``number``."""
+    brain = _brain(strategy, series)
+    candles, start = series.every, series.upto(number - 1)
+    for candle in candles[:start]:
+        brain.handle(candle)
     with tracing(strategy.name) as found:
-        _signals(brain, closings[number])
+        for candle in candles[start : series.upto(number)]:
+            brain.handle(candle)
     return found
-
-
-def tried_with(strategy: Strategy, interval: str) -> list[str]:
-    """The other intervals that it reads whose candles a trial on ``interval`` makes: whole multiples of it."""
-    width_ms = parse_interval(interval).typical_ms
-    return [name for name in strategy.other_intervals([interval]) if parse_interval(name).typical_ms % width_ms == 0]
 
 
 def difference(one: Sequence[Signal], other: Sequence[Signal], offset: int = 0) -> Difference | None:
@@ -129,21 +126,12 @@ def _is_plain(value: object) -> bool:
     return value is None or type(value) in (float, int) or type(value).__module__ == "numpy"
 
 
-def _closings(strategy: Strategy, candles: Sequence[Candle]) -> list[tuple[Candle, ...]]:
-    """Each of ``candles`` with the longer ones that the strategy reads and that close with it."""
-    longer: dict[int, list[Candle]] = {}
-    for name in tried_with(strategy, candles[0].interval):
-        for candle in fold(candles, name):
-            longer.setdefault(candle.close_time_ms, []).append(candle)
-    return [(candle, *longer.get(candle.close_time_ms, ())) for candle in candles]
+def _signals(brain: BrainState, candle: Candle) -> list[Signal]:
+    return [out for out in brain.handle(candle) if isinstance(out, Signal)]
 
 
-def _signals(brain: BrainState, closing: Iterable[Candle]) -> list[Signal]:
-    return [out for candle in closing for out in brain.handle(candle) if isinstance(out, Signal)]
-
-
-def _brain(strategy: Strategy, candles: Sequence[Candle], positions: Mapping[str, int] | None = None) -> BrainState:
-    first = candles[0]
+def _brain(strategy: Strategy, series: Series, positions: Mapping[str, int] | None = None) -> BrainState:
+    first = series.own[0]
     one = Decimal(1)
     fixed: dict[str, Any] = {"profile": "perp", "book": "paper", "leverage": one, "size": one, "share": one}
     trial = _Trial(

@@ -11,6 +11,7 @@ from tests.trading.strategies.own import stepping, text
 from trading.strategies import template
 from trading.strategies.building import source_of
 from trading.strategies.check.check import CheckResult, check_strategy
+from trading.strategies.check.series import made_up
 from trading.strategies.registry import STRATEGIES
 
 
@@ -115,6 +116,36 @@ CHEATS = {
         .replace("    close: float", "    close: float\n    ahead: float"),
         "ahead = every[count + 1]",
     ),
+    "a longer candle that has not closed yet": Cheat(
+        "future",
+        text(
+            """
+            every = candles()
+            far = [item for item in every if item.interval == "4h"]
+            here = next((i for i in every if i.interval == "1h" and i.close == round(now.close * 1e8)), None)
+            if here is None:
+                return HOLD
+            around = next((i for i in far if i.open_time_ms <= here.open_time_ms < i.close_time_ms), here)
+            return LONG if around.close > here.close else SHORT
+            """,
+            imports=f"import sys\nfrom trading.features.sma import sma{CANDLES_OF_THE_RUN}",
+        )
+        .replace("return {}", "return {'far': sma(3).on('4h')}")
+        .replace("    close: float", "    close: float\n    far: float"),
+        "far = [item for item in every",
+    ),
+    "a feature of longer candles that sees the next one": Cheat(
+        "future",
+        text(
+            "return LONG if now.ahead > now.close else SHORT",
+            imports=f"import sys{CANDLES_OF_THE_RUN}{PEEKING_FEATURE}",
+        )
+        .replace("every = candles()", "every = [item for item in candles() if item.interval == '4h']")
+        .replace("return {}", "return {'ahead': AHEAD.bind({}).on('4h')}")
+        .replace("lambda k: 100_000", "lambda k: 100")
+        .replace("    close: float", "    close: float\n    ahead: float"),
+        "every = [item for item in candles()",
+    ),
     "what differs from run to run": Cheat(
         "outside", text("return LONG if id(object()) // 16 % 2 else SHORT"), "id(object())"
     ),
@@ -204,11 +235,6 @@ def reading(feature: str, rule: str = "return LONG if now.close > now.far else S
     return whole.replace("    close: float", "    close: float\n    far: float")
 
 
-def test_what_was_not_judged_is_said() -> None:
-    result = check_strategy("mine", None, reading('sma(3).on("90m")'))
-    assert any("90m candles, which are not tried here: no signal of it was judged" in note for note in result.notes)
-
-
 @pytest.mark.parametrize("feature", ['sma(3).on("4h")', "ema(3).on_multiple(4)"])
 def test_a_strategy_that_reads_longer_candles_is_judged_with_them(feature: str) -> None:
     result = check_strategy("mine", None, reading(feature))
@@ -216,6 +242,20 @@ def test_a_strategy_that_reads_longer_candles_is_judged_with_them(feature: str) 
     assert not any("not tried" in note or "not known" in note for note in result.notes)
     cheat = reading(feature, "seen.append(now.far)\nreturn LONG if len(seen) % 7 and now.close > now.far else SHORT")
     assert "memory" in kinds(check_strategy("mine", None, cheat.replace("class Row", "seen = []\n\nclass Row")))
+
+
+@pytest.mark.parametrize(("interval", "other"), [("1h", "4h"), ("1h", "15m"), ("1h", "90m"), ("1d", "1w")])
+def test_candles_of_other_intervals_are_tried_with_those_of_the_own(interval: str, other: str) -> None:
+    result = check_strategy("mine", None, reading(f'sma(3).on("{other}")'), interval=interval)
+    assert (result.findings, result.notes, result.others) == ([], [], [other])
+    assert result.candles >= 399
+
+
+def test_what_was_not_judged_is_said() -> None:
+    # Candles of 37 minutes make none of four hours.
+    result = check_strategy("mine", None, reading('sma(3).on("4h")'), candles=made_up(450, "37m"))
+    assert result.others == []
+    assert any("4h candles, which are not tried here: no signal of it was judged" in note for note in result.notes)
 
 
 @pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "ma125"])
@@ -267,8 +307,6 @@ def test_averages_that_never_forget_are_noted_and_no_fault() -> None:
 
 
 def test_other_intervals_and_own_candles_can_be_tried() -> None:
-    from trading.strategies.check.series import made_up
-
     own = made_up(500, "5m", seed=9)
     result = check_strategy("bollinger", candles=own)
     assert (result.interval, result.candles, result.passed) == ("5m", 500, True)
