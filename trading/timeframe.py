@@ -321,9 +321,12 @@ class TimeframeState:
         if self._position_ms is None:
             return []
         patched: deque[Candle | Hole] = deque()
+        known = {candle.open_time_ms: candle for candle in heal.candles}
         for item in self._pending:
             if isinstance(item, Hole) and item.reason == _MISSING:
                 patched.extend(_healed(item, heal))
+            elif isinstance(item, Candle):
+                patched.append(_repaired(item, known.get(item.open_time_ms), heal.why))
             else:
                 patched.append(item)
         self._pending = patched
@@ -360,6 +363,14 @@ def _healed(hole: Hole, heal: Heal) -> Iterable[Candle | Hole]:
         at_ms = end_ms
     if at_ms < hole.to_ms:
         yield hole._replace(from_ms=at_ms)
+
+
+def _repaired(waiting: Candle, again: Candle | None, why: str) -> Candle:
+    """A minute that waits, as storage has it once the heal that tells it ``again`` is stored."""
+    takes_place = again is not None and again.origin is None and bool(why or waiting.origin)
+    if again is None or not takes_place or _told(again) == _told(waiting):
+        return waiting
+    return again._replace(revision=waiting.revision + 1, received_ns=waiting.received_ns)
 
 
 def _span(item: Candle | Hole) -> tuple[int, int]:

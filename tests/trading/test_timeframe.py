@@ -195,6 +195,20 @@ def test_a_heal_of_one_part_leaves_the_rest_waiting() -> None:
     assert state.waiting == missing(3, 1)
 
 
+@pytest.mark.parametrize("why", ["REST tells it otherwise", ""])
+def test_a_minute_that_is_repaired_while_it_waits_is_folded_as_it_is_then(why: str) -> None:
+    """Without a reason, the candle that is stored stays, and so must the one that waits."""
+    state = TimeframeState(MARKET, ["3m"], heal_wait_minutes=10)
+    minutes = random_minutes(NOON, 6, extras=False)
+    false = minutes[4]._replace(close=minutes[4].low, volume=0)
+    feed(state, [minutes[0], missing(1, 2), minutes[3], false, minutes[5]])
+    assert feed(state, [Heal(MARKET, minute(4), minute(5), (minutes[4],), (), why)] * 2) == []
+    out = feed(state, [Heal(MARKET, minute(1), minute(3), tuple(minutes[1:3]), ())])
+    seen = minutes[4]._replace(revision=1) if why else false
+    assert [each for each in out if isinstance(each, Candle) and each.open_time_ms == minute(4)] == [seen]
+    assert derived(out) == fold([*minutes[:4], seen, minutes[5]], "3m")
+
+
 def test_after_the_bound_the_hole_is_told_and_its_candles_are_incomplete() -> None:
     state = TimeframeState(MARKET, ["3m"], heal_wait_minutes=4)
     minutes = random_minutes(NOON, 12)
