@@ -21,9 +21,10 @@ from trading.strategies.registry import load_strategy
 
 if TYPE_CHECKING:
     from backtest.reference import RunRecords
-    from backtest.run import BacktestRequest, Source
+    from backtest.requests import RunRequest
+    from backtest.sources import Source
 
-__all__ = ["changes", "code_fingerprint", "data_fingerprint", "provenance_of", "records_fingerprint"]
+__all__ = ["changes", "code_fingerprint", "data_fingerprint", "files_of", "provenance_of", "records_fingerprint"]
 
 _MEANING: Mapping[str, str] = {
     "version": "Manta's version",
@@ -35,21 +36,30 @@ _MEANING: Mapping[str, str] = {
 }
 
 
-def provenance_of(request: BacktestRequest, source: Source, file: Path | None, seed: int = 0) -> dict[str, Any]:
-    """Plain data about everything that the result of ``request`` over ``source`` depends on, the request aside."""
-    code = load_strategy(request.strategy, request.params, request.source).source
+def provenance_of(
+    request: RunRequest, sources: Sequence[Source], files: Mapping[str, Path], seed: int = 0
+) -> dict[str, Any]:
+    """Plain data about everything that the result of ``request`` over ``sources`` depends on, the request aside."""
+    codes = [load_strategy(item.strategy, item.params, item.source).source for item in request.configured]
+    paths = {market: str(file.resolve()) for market, file in files.items()}
     return {
         "version": trading.__version__,
         "code": code_fingerprint(),
-        "strategy": _short(hashlib.sha256(code.encode())),
-        "data": data_fingerprint(source),
+        "strategy": _short(hashlib.sha256("\n".join(codes).encode())),
+        "data": data_fingerprint(sources),
         "python": platform.python_version(),
         "seed": seed,
-        "file": str(file.resolve()) if file is not None else None,
-        "candles": len(source.candles),
-        "first": source.candles[0].open_time_ms,
-        "last": source.candles[-1].close_time_ms,
+        **({"file": paths.get(request.traded[0])} if len(sources) == 1 else {"files": paths}),
+        "candles": sum(len(source.candles) for source in sources),
+        "first": min(source.candles[0].open_time_ms for source in sources),
+        "last": max(source.candles[-1].close_time_ms for source in sources),
     }
+
+
+def files_of(market: str, provenance: Mapping[str, Any]) -> dict[str, Path]:
+    """The files of a stored run by market, of which a run on one market, ``market``, has at most one."""
+    found = provenance.get("files") or ({market: provenance["file"]} if provenance.get("file") else {})
+    return {name: Path(path) for name, path in found.items()}
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -73,16 +83,17 @@ def code_fingerprint() -> str:
     return _short(digest)
 
 
-def data_fingerprint(source: Source) -> str:
+def data_fingerprint(sources: Sequence[Source]) -> str:
     """Of the market facts alone: where a candle came from and when it was received changes nothing."""
     digest = hashlib.sha256()
     pack = struct.Struct("<7q?").pack
-    for c in source.candles:
-        digest.update(pack(c.open_time_ms, c.close_time_ms, c.open, c.high, c.low, c.close, c.volume, c.complete))
-    for hole in source.holes:
-        digest.update(f"{hole.from_ms}-{hole.to_ms} {hole.reason}\n".encode())
-    market = source.market
-    digest.update(f"{market.key} {market.lot_size} {market.min_notional} {source.width}".encode())
+    for source in sources:
+        for c in source.candles:
+            digest.update(pack(c.open_time_ms, c.close_time_ms, c.open, c.high, c.low, c.close, c.volume, c.complete))
+        for hole in source.holes:
+            digest.update(f"{hole.from_ms}-{hole.to_ms} {hole.reason}\n".encode())
+        market = source.market
+        digest.update(f"{market.key} {market.lot_size} {market.min_notional} {source.width}".encode())
     return _short(digest)
 
 

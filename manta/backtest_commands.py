@@ -45,14 +45,17 @@ def report(
 
 def reproduce(
     run_id: RunId,
-    file: Annotated[Path | None, typer.Option(help="Where the candles are now, if their file has moved.")] = None,
+    file: Annotated[
+        list[str] | None,
+        typer.Option(help="Where the candles are now, if their file has moved; of several markets MARKET=PATH."),
+    ] = None,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a stored backtest again: the same bits, or what has changed since."""
     from manta.reports import reproduce_run, reproduced_words
 
-    result = guarded(lambda: reproduce_run(run_id, file, config), as_json=as_json)
+    result = guarded(lambda: reproduce_run(run_id, file or (), config), as_json=as_json)
     finish(result, as_json=as_json, words=reproduced_words(result))
     if not result["same"]:
         raise SystemExit(1)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 from pydantic import ValidationError
 
 from backtest.refusals import explained
-from backtest.run import BacktestRequest, book_of, resolve_symbol, run_stored
+from backtest.run import BacktestRequest, BookRequest, book_of, resolve_symbol, run_stored
 from manta.options import parse_amount, parse_time
 from manta.progress import bar
 from manta.service import database_target
 from trading.config.loading import load_config, strategies_folder
+from trading.config.model import Config, StrategyInstance
 from trading.errors import BadInput
 from trading.storage import backtests
 from trading.storage.database import Database
@@ -25,59 +28,78 @@ from trading.storage.migrate import migrate
 from trading.strategies.folder import own_names, own_source
 from trading.strategies.registry import STRATEGIES, load_strategy
 
-__all__ = ["BacktestArguments", "request_of", "result_words", "run_command"]
+__all__ = [
+    "BacktestArguments",
+    "files_of",
+    "request_of",
+    "result_words",
+    "run_command",
+    "single_request_of",
+]
+
+_OF_MARKET = re.compile(r"([a-z][a-z0-9_]*:[^=/]+)=(.+)")
+Made = TypeVar("Made")
+
+_INTERVALS, _CAPITAL, _PROFILE, _LEVERAGE = "37m", Decimal(10_000), "perp", Decimal(1)
 
 
 @dataclass(frozen=True, slots=True)
 class BacktestArguments:
-    strategy: str
-    market: str | None
+    """What the command line says; None and empty: nothing. No ``strategies``: the configured instances."""
+
+    strategies: tuple[str, ...]
+    markets: tuple[str, ...]
     symbol: str | None
-    intervals: tuple[str, ...]
+    intervals: tuple[str, ...] | None
     start_ms: int | None
     end_ms: int | None
-    capital: Decimal
-    profile: str
-    leverage: Decimal
-    file: Path | None
+    capital: Decimal | None
+    profile: str | None
+    leverage: Decimal | None
+    files: tuple[str, ...]
     max_missing: Decimal = Decimal(1)
+    book: str | None = None
 
     @classmethod
     def parse(  # noqa: PLR0913 - one for each option
         cls,
         *,
-        strategy: str,
-        market: str | None,
+        strategies: Sequence[str],
+        markets: Sequence[str],
         symbol: str | None,
-        intervals: str,
+        intervals: str | None,
         start: str | None,
         end: str | None,
-        capital: str,
-        profile: str,
-        leverage: str,
-        file: Path | None,
+        capital: str | None,
+        profile: str | None,
+        leverage: str | None,
+        files: Sequence[str],
         max_missing: float | None = None,
+        book: str | None = None,
     ) -> Self:
         """The arguments as a user writes them; BadInput names the one that cannot be read."""
+        listed = None if intervals is None else [text.strip() for text in intervals.split(",") if text.strip()]
         return cls(
-            strategy=strategy,
-            market=market,
+            strategies=tuple(strategies),
+            markets=tuple(markets),
             symbol=symbol,
-            intervals=tuple(text.strip() for text in intervals.split(",") if text.strip()),
+            intervals=None if listed is None else tuple(listed),
             start_ms=parse_time(start, "start") if start else None,
             end_ms=parse_time(end, "end") if end else None,
-            capital=parse_amount(capital, "capital"),
+            capital=None if capital is None else parse_amount(capital, "capital"),
             profile=profile,
-            leverage=parse_amount(leverage, "leverage"),
-            file=file,
+            leverage=None if leverage is None else parse_amount(leverage, "leverage"),
+            files=tuple(files),
             max_missing=Decimal(1) if max_missing is None else Decimal(str(max_missing)),
+            book=book,
         )
 
 
 def run_command(arguments: BacktestArguments, config_path: Path | None, *, quiet: bool) -> dict[str, Any]:
     """Check the request, run it, store it; raises MantaError, having stored at most the reason."""
     request = request_of(arguments, config_path)
-    return asyncio.run(_run(request, arguments.file, config_path, quiet=quiet))
+    files = files_of(arguments.files, request.traded)
+    return asyncio.run(_run(request, files, config_path, quiet=quiet))
 
 
 def result_words(result: dict[str, Any]) -> str:
@@ -104,50 +126,211 @@ def result_words(result: dict[str, Any]) -> str:
     for key in ("trades", "fees", "final_equity"):
         left, right = (f"{float(value[key]):,.2f}" if key != "trades" else value[key] for value in (result, twin))
         lines.append(f"{key.replace('_', ' '):24}{left:>14}{right:>18}")
+    if len(result["parts"]) > 1:
+        lines += ["", f"{'part':48}{'return':>10}{'drawdown':>10}{'Sharpe':>8}{'trades':>8}"]
+        lines += [
+            f"{part['instance'] + ' ' + part['market'] + ' ' + part['interval']:48}{percent(part['total_return']):>10}"
+            f"{percent(-part['max_drawdown']):>10}{number(part['sharpe']):>8}{part['trades']:>8}"
+            for part in result["parts"]
+        ]
     lines += ["", *(f"- {text}" for text in result["assumptions"])]
     return "\n".join(lines)
 
 
-def request_of(arguments: BacktestArguments, config_path: Path | None) -> BacktestRequest:
+def request_of(arguments: BacktestArguments, config_path: Path | None) -> BacktestRequest | BookRequest:
     """The checked request; BadInput names what is wrong."""
     config = load_config(config_path, os.environ)
+    if not arguments.strategies:
+        return _of_the_configuration(arguments, config)
+    if arguments.book is not None:
+        raise BadInput(
+            "--book is for the configured instances, and --strategy says what to run instead.",
+            field="book",
+            value=arguments.book,
+            fix="Give one of them.",
+        )
+    _once(arguments.strategies, "strategy", "Configure two instances of it, each with a name, to run both.")
+    markets = _markets(arguments, config.markets)
+    if len(arguments.strategies) == len(markets) == 1:
+        return _single(arguments, markets[0], config_path)
+    made = []
+    for name in arguments.strategies:
+        source = _source(name, config_path)
+        made.append(
+            _made(
+                StrategyInstance,
+                name=name,
+                strategy=name,
+                source=source,
+                intervals=arguments.intervals if arguments.intervals is not None else (_INTERVALS,),
+                profile=arguments.profile or _PROFILE,
+                leverage=arguments.leverage or _LEVERAGE,
+            )
+        )
+    capital = arguments.capital or _CAPITAL
+    return _made(BookRequest, strategies=made, markets=markets, capital=capital, **_common(arguments))
+
+
+def single_request_of(arguments: BacktestArguments, config_path: Path | None) -> BacktestRequest:
+    """As ``request_of``, for one strategy on one market."""
+    config = load_config(config_path, os.environ)
+    return _single(arguments, _markets(arguments, config.markets)[0], config_path)
+
+
+def files_of(given: Sequence[str], markets: Sequence[str], *, of_all: bool = True) -> dict[str, Path]:
+    """The file of each of ``markets``: PATHs in their order, or MARKET=PATH in any. None given: none, so all from the
+    database; BadInput for a file too many, and ``of_all`` for one that is missing.
+    """
+    named = [match for text in given if (match := _OF_MARKET.fullmatch(text)) and not Path(text).is_file()]
+    if not named:
+        if given and len(given) != len(markets):
+            raise BadInput(
+                f"There are {len(given)} files for {len(markets)} markets.",
+                field="file",
+                value=", ".join(given),
+                fix=f"Give one --file for each of {', '.join(markets)}, in this order or as MARKET=PATH.",
+            )
+        return {market: Path(text) for market, text in zip(markets, given, strict=False)}
+    for text in given:
+        if text not in {match[0] for match in named}:
+            raise BadInput(
+                f"Which market is {text} of?", field="file", value=text, fix="Write it like binance:BTCUSDT=PATH."
+            )
+    _once([match[1] for match in named], "file", "Give one file for each market.")
+    found = {match[1]: Path(match[2]) for match in named}
+    for market in found:
+        if market not in markets:
+            raise BadInput(
+                f"There is a file of {market}, which is not asked for.",
+                field="file",
+                value=market,
+                fix=f"Add --market {market}, or leave the file out; asked for: {', '.join(markets)}.",
+            )
+    for market in markets if of_all else ():
+        if market not in found:
+            raise BadInput(
+                f"There is no file of {market}, and one of others.",
+                field="file",
+                value=market,
+                fix=f"Add --file {market}=PATH, or give none to read all from the database.",
+            )
+    return found
+
+
+def _of_the_configuration(arguments: BacktestArguments, config: Config) -> BookRequest:
+    """The instances of one configured book with its costs, as they would run live."""
+    for option in ("intervals", "profile", "leverage"):
+        if getattr(arguments, option) is not None:
+            raise BadInput(
+                f"--{option} needs --strategy: configured instances have their own.",
+                field=option,
+                value=getattr(arguments, option),
+                fix="Give --strategy, or leave it out.",
+            )
+    books = list(dict.fromkeys(item.book for item in config.strategies))
+    if not books:
+        raise BadInput(
+            "Which strategy? The configuration has no instances.",
+            field="strategy",
+            fix="Give --strategy NAME, once or more; `manta strategies list` shows them. Or configure `strategies`.",
+        )
+    book = arguments.book or books[0]
+    if book not in books or (arguments.book is None and len(books) > 1):
+        raise BadInput(
+            f"Book {book!r} has no instances." if arguments.book else "Which book?",
+            field="book",
+            value=arguments.book,
+            fix=f"Give --book, one of: {', '.join(books)}.",
+        )
+    mine = [item for item in config.strategies if item.book == book]
+    traded = [name for name in config.markets if any(name in config.markets_of(item) for item in mine)]
+    asked = _asked_markets(arguments, traded) or traded
+    for market in asked:
+        if market not in traded:
+            raise BadInput(
+                f"No instance of book {book} trades {market}.",
+                field="market",
+                value=market,
+                fix=f"Use some of: {', '.join(traded)}.",
+            )
+    left = [(item, [name for name in config.markets_of(item) if name in asked]) for item in mine]
+    return _made(
+        BookRequest,
+        strategies=[item.model_copy(update={"markets": tuple(names)}) for item, names in left if names],
+        markets=asked,
+        capital=arguments.capital or config.books[book].capital,
+        costs=config.books[book].costs,
+        **_common(arguments),
+    )
+
+
+def _single(arguments: BacktestArguments, market: str, config_path: Path | None) -> BacktestRequest:
+    return _made(
+        BacktestRequest,
+        strategy=arguments.strategies[0],
+        market=market,
+        source=_source(arguments.strategies[0], config_path),
+        intervals=arguments.intervals if arguments.intervals is not None else (_INTERVALS,),
+        capital=arguments.capital or _CAPITAL,
+        profile=arguments.profile or _PROFILE,
+        leverage=arguments.leverage or _LEVERAGE,
+        **_common(arguments),
+    )
+
+
+def _common(arguments: BacktestArguments) -> dict[str, Any]:
+    return {
+        "start_ms": arguments.start_ms,
+        "end_ms": arguments.end_ms,
+        "max_missing_percent": arguments.max_missing,
+    }
+
+
+def _made(kind: Callable[..., Made], **values: Any) -> Made:
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        raise explained(error) from error
+
+
+def _source(strategy: str, config_path: Path | None) -> str:
+    """The text of an own strategy, empty for a built-in one; BadInput when there is none of this name."""
     folder = strategies_folder(config_path, os.environ)
-    source = own_source(folder, arguments.strategy, STRATEGIES)
-    load_strategy(arguments.strategy, None, source, own_names(folder))
-    market = arguments.market
-    if market is not None and arguments.symbol is not None:
+    source = own_source(folder, strategy, STRATEGIES)
+    load_strategy(strategy, None, source, own_names(folder))
+    return source
+
+
+def _markets(arguments: BacktestArguments, configured: Sequence[str]) -> list[str]:
+    found = _asked_markets(arguments, configured)
+    if not found and len(configured) != 1:
+        raise BadInput("Which market?", field="market", fix=f"Give --market, one of: {', '.join(configured)}.")
+    return found or list(configured)
+
+
+def _asked_markets(arguments: BacktestArguments, configured: Sequence[str]) -> list[str]:
+    if arguments.markets and arguments.symbol is not None:
         raise BadInput(
             "--market and --symbol both say what to trade.",
             field="symbol",
             value=arguments.symbol,
             fix="Give one of them.",
         )
-    if market is None:
-        configured = config.markets
-        market = resolve_symbol(configured, arguments.symbol) if arguments.symbol else None
-        if market is None:
-            if len(configured) != 1:
-                raise BadInput("Which market?", field="market", fix=f"Give --market, one of: {', '.join(configured)}.")
-            market = configured[0]
-    try:
-        return BacktestRequest(
-            strategy=arguments.strategy,
-            market=market,
-            intervals=arguments.intervals,
-            start_ms=arguments.start_ms,
-            end_ms=arguments.end_ms,
-            capital=arguments.capital,
-            profile=arguments.profile,
-            leverage=arguments.leverage,
-            max_missing_percent=arguments.max_missing,
-            source=source,
-        )
-    except ValidationError as error:
-        raise explained(error) from error
+    _once(arguments.markets, "market", "Give each market once.")
+    return [resolve_symbol(configured, arguments.symbol)] if arguments.symbol else list(arguments.markets)
 
 
-async def _run(request: BacktestRequest, file: Path | None, config_path: Path | None, *, quiet: bool) -> dict[str, Any]:
+def _once(names: Sequence[str], field: str, fix: str) -> None:
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise BadInput(f"{name} is there twice.", field=field, value=name, fix=fix)
+
+
+async def _run(
+    request: BacktestRequest | BookRequest, files: Mapping[str, Path], config_path: Path | None, *, quiet: bool
+) -> dict[str, Any]:
     run_id = uuid4()
+    strategy, market, intervals = request.title()
     async with database_target(config_path) as target:
         await migrate(target, "venue")
         async with Database(target, application_name="manta backtest") as database:
@@ -156,11 +339,11 @@ async def _run(request: BacktestRequest, file: Path | None, config_path: Path | 
                     connection,
                     run_id,
                     book=book_of(run_id),
-                    strategy=request.strategy,
-                    market=request.market,
-                    intervals=request.intervals,
+                    strategy=strategy,
+                    market=market,
+                    intervals=intervals,
                     config=request.model_dump(mode="json"),
                 )
             )
             with bar("backtest", 100, quiet=quiet) as tell:
-                return await run_stored(database, run_id, request, file, lambda share: tell(round(share * 100)))
+                return await run_stored(database, run_id, request, files, lambda share: tell(round(share * 100)))

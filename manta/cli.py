@@ -261,27 +261,40 @@ def db_reset(
 
 @backtest_app.command("run")
 def backtest_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
-    strategy: Annotated[str, typer.Option(help="A name that `manta strategies list` shows.")],
-    intervals: Annotated[str, typer.Option(help="One or more, such as 37m,148m.")] = "37m",
-    market: Annotated[str | None, typer.Option(help="Such as binance:BTCUSDT.")] = None,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(help="A name that `manta strategies list` shows, repeatable; default: the configured instances."),
+    ] = None,
+    intervals: Annotated[str | None, typer.Option(help="One or more, such as 37m,148m; default: 37m.")] = None,
+    market: Annotated[list[str] | None, typer.Option(help="Such as binance:BTCUSDT, repeatable.")] = None,
     symbol: Annotated[str | None, typer.Option(help="A base such as BTC, if one configured market has it.")] = None,
     start: Annotated[str | None, typer.Option(help="First decision not before this UTC time.")] = None,
     end: Annotated[str | None, typer.Option(help="No candle that closes after this UTC time.")] = None,
-    capital: Annotated[str, typer.Option(help="Quote currency to begin with.")] = "10000",
-    profile: Annotated[str, typer.Option(help="perp (long and short) or spot (long only).")] = "perp",
-    leverage: Annotated[str, typer.Option()] = "1",
-    file: Annotated[Path | None, typer.Option(help="Candles from a csv, csv.gz or parquet file.")] = None,
+    capital: Annotated[
+        str | None, typer.Option(help="Quote currency to begin with; default: 10000, or the configured book's.")
+    ] = None,
+    profile: Annotated[str | None, typer.Option(help="perp (long and short, the default) or spot (long only).")] = None,
+    leverage: Annotated[str | None, typer.Option(help="Default: 1.")] = None,
+    file: Annotated[
+        list[str] | None,
+        typer.Option(help="Candles from a csv, csv.gz or parquet file; of several markets in order, or MARKET=PATH."),
+    ] = None,
+    book: Annotated[str | None, typer.Option(help="Without --strategy: whose instances, if several have some.")] = None,
     max_missing: Annotated[float, typer.Option(min=0, max=100, help="Percent of minutes that may be missing.")] = 1.0,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run one strategy over stored candles, or over a file, and store the result."""
+    """Run strategies over stored candles, or over files, and store the result.
+
+    Several strategies or markets share one book's capital. Without --strategy the configured instances run, with their
+    parameters, exits, entries and shares, as they would live.
+    """
     from manta.backtests import BacktestArguments, result_words, run_command
 
     def work() -> Any:
         arguments = BacktestArguments.parse(
-            strategy=strategy,
-            market=market,
+            strategies=strategy or (),
+            markets=market or (),
             symbol=symbol,
             intervals=intervals,
             start=start,
@@ -289,8 +302,9 @@ def backtest_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
             capital=capital,
             profile=profile,
             leverage=leverage,
-            file=file,
+            files=file or (),
             max_missing=max_missing,
+            book=book,
         )
         return run_command(arguments, config, quiet=as_json)
 

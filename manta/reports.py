@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -12,6 +12,7 @@ from uuid import UUID
 from backtest.report.page import page_of
 from backtest.report.table import trades_csv
 from backtest.reproduce import StoredBacktest, compare, read_backtest, reproduce
+from manta.backtests import files_of
 from manta.service import database_target
 from trading.errors import BadInput
 from trading.storage.database import Database
@@ -63,9 +64,14 @@ def write_report(text: str, form: str, out: Path | None, config_path: Path | Non
     return {"path": str(path), "format": form}
 
 
-def reproduce_run(text: str, file: Path | None, config_path: Path | None) -> dict[str, Any]:
+def reproduce_run(text: str, files: Sequence[str], config_path: Path | None) -> dict[str, Any]:
+    """Run it again; ``files`` are where its candles are now, as ``manta backtest run`` takes them."""
     run_id = _id(text)
-    return _with_database(config_path, lambda database: reproduce(database, run_id, file))
+
+    def place(markets: Sequence[str]) -> Mapping[str, Path]:
+        return files_of(files, markets, of_all=False)
+
+    return _with_database(config_path, lambda database: reproduce(database, run_id, place))
 
 
 def compare_runs(one: str, two: str, config_path: Path | None) -> dict[str, Any]:
@@ -94,7 +100,8 @@ def reproduced_words(result: dict[str, Any]) -> str:
     changed = [f"- changed: {text}" for text in result["changed"]]
     if result["same"]:
         return "\n".join([f"The same to the last bit ({result['result']}).", *changed])
-    figures = [f"- {name}: {_text(then)} then, {_text(now)} now" for name, (then, now) in result["figures"].items()]
+    told = {**result["figures"], **result["parts"]}
+    figures = [f"- {name}: {_text(then)} then, {_text(now)} now" for name, (then, now) in told.items()]
     reason = [] if changed else ["- nothing it was made of has changed: this is a bug, please report it"]
     return "\n".join(["It came out differently.", *changed, *reason, *figures])
 
@@ -102,6 +109,9 @@ def reproduced_words(result: dict[str, Any]) -> str:
 def compared_words(result: dict[str, Any]) -> str:
     lines = [f"{'':24}{result['runs'][0][:8]:>16}{result['runs'][1][:8]:>16}"]
     lines += [f"{name:24}{_text(one):>16}{_text(two):>16}" for name, (one, two) in result["figures"].items()]
+    if len(result["parts"]) > 1:
+        lines += ["total return of"]
+        lines += [f"  {name:46}{_text(one):>16}{_text(two):>16}" for name, (one, two) in result["parts"].items()]
     lines += [f"- asked for {name}: {one} and {two}" for name, (one, two) in result["request"].items()]
     lines += [f"- made of {text.replace(' then,', ' and').removesuffix(' now')}" for text in result["changed"]]
     return "\n".join([*lines, "- both did the same, to the last bit" if result["same"] else "- they differ"])

@@ -47,8 +47,8 @@ def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
         from manta.walkforwards import Windows, run_command
 
         arguments = BacktestArguments.parse(
-            strategy=strategy,
-            market=market,
+            strategies=[strategy],
+            markets=[market] if market is not None else [],
             symbol=symbol,
             intervals=intervals,
             start=start,
@@ -56,7 +56,7 @@ def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
             capital=capital,
             profile=profile,
             leverage=leverage,
-            file=file,
+            files=[str(file)] if file is not None else [],
         )
         axes = dict(parse_axis(text) for text in grid)
         count = workers or len(os.sched_getaffinity(0))

@@ -15,7 +15,7 @@ from backtest.honesty.stored import run_stored_walkforward
 from backtest.honesty.trials import in_processes
 from backtest.honesty.walkforward import WalkForwardRequest, combinations
 from backtest.refusals import explained
-from manta.backtests import BacktestArguments, request_of
+from manta.backtests import BacktestArguments, files_of, single_request_of
 from manta.progress import bar
 from manta.service import database_target
 from trading.errors import BadInput
@@ -50,7 +50,7 @@ def run_command(
     arguments: BacktestArguments, windows: Windows, config_path: Path | None, *, quiet: bool
 ) -> dict[str, Any]:
     """Check the request, run it, store it; raises MantaError, having stored at most the reason."""
-    base = request_of(arguments, config_path)
+    base = single_request_of(arguments, config_path)
     try:
         request = WalkForwardRequest.model_validate(
             {
@@ -62,7 +62,15 @@ def run_command(
     except ValidationError as error:
         raise explained(error) from error
     combinations(request)
-    return asyncio.run(_run(request, arguments.file, windows.workers, config_path, quiet=quiet))
+    return asyncio.run(
+        _run(
+            request,
+            files_of(arguments.files, [base.market]).get(base.market),
+            windows.workers,
+            config_path,
+            quiet=quiet,
+        )
+    )
 
 
 async def _run(

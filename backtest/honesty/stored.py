@@ -13,7 +13,7 @@ from backtest.followed import failure_kept, progress_kept
 from backtest.honesty.trials import Runner
 from backtest.honesty.walkforward import WalkForwardRequest, combinations, longest, run_walkforward
 from backtest.provenance import provenance_of
-from backtest.run import load_source
+from backtest.run import load_sources
 from trading.storage import walkforwards
 from trading.storage.database import Database
 
@@ -37,11 +37,12 @@ async def run_stored_walkforward(
         checked = await check_first(database, run_id, base.strategy, base.params, base.source, base.intervals[0])
         # The history of the longest set of parameters warms up all of them.
         widest = longest(combinations(wanted)[0])
-        source = await database.run(lambda connection: load_source(connection, widest, file), deadline_s=300)
+        files = {base.market: file} if file is not None else {}
+        [source] = await database.run(lambda connection: load_sources(connection, widest, files), deadline_s=300)
         async with progress_kept(database, walkforwards.JOBS, run_id, _PROGRESS_EVERY_S, on_progress) as tell:
             results = await asyncio.to_thread(run_walkforward, wanted, source, runner, tell)
         if checked is not None:
             results["strategy_check"] = checked
-        made_of = provenance_of(widest, source, file, wanted.seed)
+        made_of = provenance_of(widest, [source], files, wanted.seed)
         await database.run(lambda connection: walkforwards.set_done(connection, run_id, results, made_of))
     return {"run_id": str(run_id), **results}

@@ -60,7 +60,7 @@ def run_job(source: Source, job: Job) -> Outcome:
         # A window in which the market did not trade at all: the money stayed where it was.
         at_ms = request.start_ms or 0
         return Outcome(job.number, [request.capital], at_ms, at_ms, Decimal(0), None, [], [], [], 0.0)
-    result = simulate(request, own, "walkforward", twin=job.details)
+    result = simulate(request, [own], "walkforward", twin=job.details)
     marks = result.records.equity
     return Outcome(
         number=job.number,

@@ -127,7 +127,7 @@ def run_walkforward(
             "Each test begins with the capital in cash, and what it still holds at its end is sold at the last close, "
             "less fee and slippage. The tests' daily returns in a row are the result; money is that of the tests, each "
             "from the same capital.",
-            *assumptions_of(request.backtest, source),
+            *assumptions_of(request.backtest, [source]),
         ],
     }
 

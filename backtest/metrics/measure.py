@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -31,13 +31,17 @@ __all__ = ["Run", "daily_closes", "measure", "turnover"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run did: its equity, its trades in order of entry, its money movements, and the 1m candles it saw."""
+    """What a run did: its equity, its trades in order of entry, its money movements, and the 1m candles it saw.
+
+    ``names`` are those of its instances by their ids.
+    """
 
     equity: EquityCurve
     trades: Sequence[Trade]
     fills: Sequence[Fill]
     transfers: Sequence[Transfer]
     candles: Sequence[Candle]
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def measure(run: Run) -> tuple[dict[str, Any], list[Excursion | None]]:
@@ -79,7 +83,7 @@ def measure(run: Run) -> tuple[dict[str, Any], list[Excursion | None]]:
         "fees": float(sum((fill.fee for fill in run.fills), Decimal(0))),
         "slippage_cost": float(sum((fill.slippage for fill in run.fills), Decimal(0))),
         "funding": float(sum((item.amount for item in run.transfers if item.kind == "funding"), Decimal(0))),
-        "by": grouped(run.trades),
+        "by": grouped(run.trades, run.names),
     }
     return figures, reached
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -64,8 +64,11 @@ def trade_figures(trades: Sequence[Trade]) -> dict[str, Any]:
     }
 
 
-def grouped(trades: Sequence[Trade]) -> dict[str, dict[str, Any]]:
-    """Figures by tag, side, market, exit, weekday and hour; the last two are of the entry, in UTC."""
+def grouped(trades: Sequence[Trade], names: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+    """Figures by tag, side, market, exit, weekday and hour; the last two are of the entry, in UTC. By instance, too, if
+    there is more than one in ``names``, which has them by their ids.
+    """
+    called = names or {}
     by: dict[str, Callable[[int], str]] = {
         "tag": lambda n: trades[n].tag,
         "side": lambda n: trades[n].direction,
@@ -74,6 +77,8 @@ def grouped(trades: Sequence[Trade]) -> dict[str, dict[str, Any]]:
         "weekday": lambda n: _WEEKDAYS[_entered(trades[n]).weekday()],
         "hour": lambda n: f"{_entered(trades[n]).hour:02d}",
     }
+    if len(called) > 1:
+        by = {"instance": lambda n: called[trades[n].instance_id], **by}
     return {name: _groups(trades, key, _WEEKDAYS if name == "weekday" else None) for name, key in by.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,8 @@ from trading.intervals import DAY_MS
 
 if TYPE_CHECKING:
     from backtest.reference import ReferenceResult
-    from backtest.run import BacktestRequest, Source
+    from backtest.requests import RunRequest
+    from backtest.sources import Source
 
 __all__ = ["document_of"]
 
@@ -25,35 +26,61 @@ Point = tuple[int, float]
 
 
 def document_of(
-    request: BacktestRequest,
-    source: Source,
+    request: RunRequest,
+    sources: Sequence[Source],
     result: ReferenceResult,
     summary: dict[str, Any],
     reached: Sequence[Excursion | None],
 ) -> dict[str, Any]:
-    """The report of ``result``: series for the charts, months, days, trades with their excursions, and the summary."""
+    """The report of ``result``: series for the charts, months, days, trades with their excursions, and the summary.
+
+    ``prices`` are the bars of each market. ``holding`` is all markets bought at the start, for the same money each.
+    """
     start_ms, end_ms = result.equity.start_ms, result.equity.last_ms
-    candles = [candle for candle in source.candles if candle.close_time_ms > start_ms]
-    closes = daily_closes(source.candles, start_ms, end_ms)
+    worth = [
+        [close / closes[0] for close in closes]
+        for closes in (daily_closes(source.candles, start_ms, end_ms) for source in sources)
+        if closes
+    ]
     capital = float(request.capital)
     equity = _daily(result, start_ms, end_ms)
+    strategy, market, intervals = request.title()
+    instances = request.instances(start_ms)
+    names = {item.instance_id: item.name for item in instances}
     return {
-        "strategy": request.strategy,
-        "market": request.market,
-        "intervals": list(request.intervals),
-        "params": dict(request.params),
-        "profile": request.profile,
-        "leverage": str(request.leverage),
-        "currency": source.market.quote,
+        "strategy": strategy,
+        "market": market,
+        "intervals": list(intervals),
+        "instances": [
+            {
+                "instance_id": item.instance_id,
+                "name": item.name,
+                "strategy": item.strategy,
+                "source": item.source,
+                "params": dict(configured.params),
+                "markets": list(item.markets),
+                "intervals": list(item.intervals),
+                "profile": item.profile,
+                "leverage": str(item.leverage),
+                "size": str(item.size),
+                "share": str(item.share),
+            }
+            for item, configured in zip(instances, request.configured, strict=True)
+        ],
+        "currency": sources[0].market.quote,
         "equity": equity,
         "holding": [
-            (time_ms, round(close / closes[0] * capital, 2))
-            for (time_ms, _), close in zip(equity, closes, strict=False)
+            (time_ms, round(sum(day) / len(day) * capital, 2))
+            for (time_ms, _), *day in zip(equity, *worth, strict=False)
+            if day
         ],
         "drawdown": _drawdown(equity),
-        "bars": _bars(candles),
+        "prices": {
+            source.market.key: _bars([candle for candle in source.candles if candle.close_time_ms > start_ms])
+            for source in sources
+        },
         "months": _months(equity),
-        "trades": [_trade(trade, seen) for trade, seen in zip(result.trades, reached, strict=True)],
+        "trades": [_trade(trade, seen, names) for trade, seen in zip(result.trades, reached, strict=True)],
         "summary": summary,
     }
 
@@ -108,9 +135,10 @@ def _months(equity: Sequence[Point]) -> dict[str, float | None]:
     return out
 
 
-def _trade(trade: Trade, seen: Excursion | None) -> dict[str, Any]:
+def _trade(trade: Trade, seen: Excursion | None, names: Mapping[str, str]) -> dict[str, Any]:
     return {
         **trade.to_dict(),
+        "instance": names[trade.instance_id],
         "adverse": seen.adverse if seen is not None else None,
         "favourable": seen.favourable if seen is not None else None,
     }

@@ -13,8 +13,9 @@ from backtest.report.svg import distribution, lines, prices
 __all__ = ["page_of", "page_style"]
 
 _TRADES_SHOWN = 500
+_DIVIDED = "Each instance trades its share of the capital on each of its markets and intervals."
 # What comes back from the database has lost its order.
-_GROUPS = ("tag", "side", "market", "exit", "weekday", "hour")
+_GROUPS = ("instance", "tag", "side", "market", "exit", "weekday", "hour")
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -23,30 +24,47 @@ def page_of(document: dict[str, Any], provenance: dict[str, Any] | None = None, 
     """The page of a ``document``; ``provenance`` says what the run was made of."""
     summary = document["summary"]
     title = f"{document['strategy']} on {document['market']}"
+    by = summary["metrics"]["by"]
     returns = [float(trade["return_"]) for trade in document["trades"] if trade["return_"] is not None]
-    params = ", ".join(f"{name} {value:g}" for name, value in document["params"].items()) or "default parameters"
+    # Runs from before several could share a book have one strategy, one market and nothing more.
+    instances = document.get("instances") or [{**document, "name": document["strategy"]}]
+    charts = document.get("prices") or {document["market"]: document["bars"]}
+    several = len(instances) > 1 or len(charts) > 1
+    told = (
+        f"{len(instances)} instance{'s' if len(instances) > 1 else ''}, {len(charts)} market"
+        f"{'s' if len(charts) > 1 else ''}, one book"
+        if several
+        else _settings(instances[0])
+    )
     body = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="soft">{escape(", ".join(document["intervals"]))} · {escape(params)} · '
-        f"{escape(document['profile'])}, leverage {escape(document['leverage'])} · {_day(summary['start'])} to "
+        f'<p class="soft">{escape(", ".join(document["intervals"]))} · {escape(told)} · '
+        f"{_day(summary['start'])} to "
         f"{_day(summary['end'])} UTC{' · run ' + escape(run_id) if run_id else ''}</p>",
         _section("Figures", _tiles(summary, document["currency"])),
+        _section("Parts of the capital", _parts(summary["parts"]), _DIVIDED) if several else "",
+        _section("Instances", _instances(instances)) if several else "",
         _section(
             "Equity",
             lines(document["equity"], document["holding"]),
-            "At the end of each UTC day. Dashed: the market bought at the start and held, without costs.",
+            "At the end of each UTC day. Dashed: "
+            f"{'all markets, for the same money each,' if len(charts) > 1 else 'the market'} bought at the start and"
+            " held, without costs.",
         ),
         _section("Drawdown", lines(document["drawdown"], percent=True, fill=True, height=160)),
-        _section(
-            "Trades on the chart",
-            prices(document["bars"], document["trades"]),
-            "From entry to exit: green gained, red lost; the triangle points up for long trades, down for short ones.",
+        *(
+            _section(
+                f"Trades on the chart{f': {market}' if len(charts) > 1 else ''}",
+                prices(bars, [trade for trade in document["trades"] if trade["market"] == market]),
+                "From entry to exit: green gained, red lost; the triangle points up for long trades, down for short.",
+            )
+            for market, bars in charts.items()
         ),
         _section("Months", _months(document["months"])),
         _section("Distribution of trade returns", distribution(returns), "Net of fees and slippage."),
-        _section("By group", "".join(_groups(name, summary["metrics"]["by"][name]) for name in _GROUPS)),
+        _section("By group", "".join(_groups(name, by[name]) for name in _GROUPS if name in by)),
         _section("Assumptions", _list(summary["assumptions"])),
-        _section("Trades", _trades(document["trades"], document["currency"])),
+        _section("Trades", _trades(document["trades"], document["currency"], whose=several)),
         _section("Made of", _made_of(provenance)) if provenance else "",
     ]
     return (
@@ -123,9 +141,40 @@ def _groups(name: str, group: dict[str, dict[str, Any]]) -> str:
     return _table([name, "trades", "win rate", "profit factor", "mean return", "net profit"], rows)
 
 
-def _trades(trades: Sequence[dict[str, Any]], currency: str) -> str:
+def _settings(instance: dict[str, Any]) -> str:
+    params = ", ".join(f"{name} {value:g}" for name, value in instance["params"].items()) or "default parameters"
+    return f"{params} · {instance['profile']}, leverage {instance['leverage']}"
+
+
+def _instances(instances: Sequence[dict[str, Any]]) -> str:
     rows = [
         [
+            escape(item["name"]), escape(item["strategy"]), escape(", ".join(item["markets"])),
+            escape(", ".join(item["intervals"])), escape(_settings(item)), escape(f"{item['share']}"),
+        ]
+        for item in instances
+    ]  # fmt: skip
+    return _table(["instance", "strategy", "markets", "intervals", "settings", "share"], rows)
+
+
+def _parts(parts: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        [
+            escape(f"{item['instance']}"), escape(item["market"]), escape(item["interval"]),
+            _percent(item["total_return"]), _percent(-item["max_drawdown"]), _number(item["sharpe"]),
+            f"{item['trades']:,}", _percent(item["win_rate"], signed=False), _number(item["profit_factor"]),
+            f"{float(item['final_equity']):,.2f}",
+        ]
+        for item in parts
+    ]  # fmt: skip
+    head = ["instance", "market", "interval", "total return", "max drawdown", "Sharpe", "trades", "win rate"]
+    return _table([*head, "profit factor", "final equity"], rows)
+
+
+def _trades(trades: Sequence[dict[str, Any]], currency: str, *, whose: bool) -> str:
+    rows = [
+        [
+            *((escape(trade["instance"]), escape(trade["market"]), escape(trade["interval"])) if whose else ()),
             _time(trade["entry_ms"]), escape(trade["direction"].lower()), f"{float(trade['entry_price']):,.6g}",
             _time(trade["exit_ms"]) if trade["exit_ms"] is not None else "open",
             "–" if trade["exit_price"] is None else f"{float(trade['exit_price']):,.6g}",
@@ -136,6 +185,7 @@ def _trades(trades: Sequence[dict[str, Any]], currency: str) -> str:
         for trade in trades[-_TRADES_SHOWN:]
     ]  # fmt: skip
     head = ["entry", "side", "price", "exit", "price", "return", f"profit, {currency}", "reason", "tag"]
+    head = [*(("instance", "market", "interval") if whose else ()), *head]
     note = f'<p class="soft">The last {_TRADES_SHOWN} of {len(trades):,}.</p>' if len(trades) > _TRADES_SHOWN else ""
     return note + _table(head, rows)
 

@@ -11,12 +11,15 @@ __all__ = ["COLUMNS", "trades_csv"]
 
 COLUMNS = (
     "market", "interval", "trade_no", "direction", "tag", "entry_time", "entry_price", "exit_time", "exit_price",
-    "quantity", "pnl", "return", "fees", "exit_reason", "adverse", "favourable",
+    "quantity", "pnl", "return", "fees", "exit_reason", "adverse", "favourable", "instance",
 )  # fmt: skip
 
 
 def trades_csv(document: dict[str, Any]) -> str:
-    """One line a trade under a header; times in ISO 8601, money exact, what is unknown empty."""
+    """One line a trade under a header; times in ISO 8601, money exact, what is unknown empty.
+
+    Trades of runs from before instances had names have none.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -26,6 +29,7 @@ def trades_csv(document: dict[str, Any]) -> str:
             "entry_time": _time(trade["entry_ms"]),
             "exit_time": _time(trade["exit_ms"]),
             "return": trade["return_"],
+            "instance": trade.get("instance"),
         }
         writer.writerow("" if row[name] is None else _safe(str(row[name])) for name in COLUMNS)
     return text.getvalue()

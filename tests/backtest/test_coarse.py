@@ -30,7 +30,7 @@ def hours(minutes: list[Candle], tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def ran(source: Source, intervals: tuple[str, ...], profile: str) -> tuple[list[tuple[object, ...]], dict[str, object]]:
     request = BacktestRequest(strategy="ma44", market=SAMPLE_MARKET, intervals=intervals, profile=profile)
-    result, summary, _ = run_backtest(request, source, "book")
+    result, summary, _ = run_backtest(request, [source], "book")
     return [
         tuple(getattr(fill, name) for name in ("time_ms", "side", "price")) for fill in result.records.fills
     ], summary
@@ -56,7 +56,7 @@ def test_nothing_of_a_candle_but_its_opening_is_known_before_its_end(minutes: li
 def test_hours_give_the_trades_of_their_minutes(minutes: list[Candle], hours: Path, profile: str) -> None:
     intervals = ("1h", "4h")
     request = BacktestRequest(strategy="ma44", market=SAMPLE_MARKET, intervals=intervals)
-    source = load_file(hours, request)
+    source = load_file(hours, SAMPLE_MARKET, request)
     fine = Source(minutes, [], source.market, known_market=False)
     (coarse_fills, coarse), (fine_fills, whole) = (ran(each, intervals, profile) for each in (source, fine))
     assert len(fine_fills) > 20
@@ -70,7 +70,7 @@ def test_hours_give_the_trades_of_their_minutes(minutes: list[Candle], hours: Pa
 def test_an_absent_hour_is_counted_as_its_minutes(minutes: list[Candle], tmp_path: Path) -> None:
     bars = [bar for bar in fold(minutes, "1h") if bar.open_time_ms // HOUR_MS % 24 != 5]
     path = append_seed_file(tmp_path, "BTC_USDT", "1h", bars).path
-    source = load_file(path, BacktestRequest(strategy="ma44", market=SAMPLE_MARKET, intervals=("1h",)))
+    source = load_file(path, SAMPLE_MARKET, BacktestRequest(strategy="ma44", market=SAMPLE_MARKET, intervals=("1h",)))
     assert ran(source, ("1h",), "spot")[1]["absent_minutes"] == 31 * 60
 
 

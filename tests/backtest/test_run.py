@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 from pydantic import ValidationError
 
-from backtest.run import BacktestRequest, Source, book_of, load_source, resolve_symbol, run_backtest, run_stored
+from backtest.run import BacktestRequest, Source, book_of, load_sources, resolve_symbol, run_backtest, run_stored
 from tests.trading.series import MARKET, at, random_minutes
 from trading.candles import Candle, Hole, HoleReason
 from trading.errors import BadInput, DataHole
@@ -35,8 +35,8 @@ def request(**changes: Any) -> BacktestRequest:
     return BacktestRequest.model_validate(wanted)
 
 
-def source(candles: Sequence[Candle] = CANDLES, holes: Sequence[Hole] = (), *, known: bool = True) -> Source:
-    return Source(list(candles), list(holes), BTC, known)
+def source(candles: Sequence[Candle] = CANDLES, holes: Sequence[Hole] = (), *, known: bool = True) -> list[Source]:
+    return [Source(list(candles), list(holes), BTC, known)]
 
 
 def write_csv(path: Path, candles: Sequence[Candle] = CANDLES) -> Path:
@@ -206,7 +206,7 @@ async def test_a_file_gives_the_same_result_as_the_database(store: Database, tmp
     await with_candles(store)
     wanted = request(start_ms=START + 5 * HOUR_MS)
     stored = await run_stored(store, await queued(store, wanted), wanted)
-    filed = await run_stored(store, await queued(store, wanted), wanted, write_csv(tmp_path / "candles.csv"))
+    filed = await run_stored(store, await queued(store, wanted), wanted, {MARKET: write_csv(tmp_path / "candles.csv")})
     assert {**filed, "run_id": "", "book": ""} == {**stored, "run_id": "", "book": ""}
 
 
@@ -214,17 +214,17 @@ async def test_a_file_of_an_unknown_market_says_what_it_assumes_every_time(store
     wanted = request(market="kraken:XBTUSD")
     path = write_csv(tmp_path / "candles.csv")
     for _ in range(2):
-        result = await run_stored(store, await queued(store, wanted), wanted, path)
+        result = await run_stored(store, await queued(store, wanted), wanted, {wanted.market: path})
         assert any("rules are not known" in line for line in result["assumptions"])
 
 
 async def test_warm_up_comes_from_before_the_start(store: Database) -> None:
     await with_candles(store)
     async with store.transaction() as connection:
-        found = await load_source(connection, request(start_ms=START + 10 * HOUR_MS), None)
+        [found] = await load_sources(connection, request(start_ms=START + 10 * HOUR_MS), {})
     # Five candles of five minutes, one more for the row before, one more because the first is usually cut.
     assert found.candles[0].open_time_ms == START + 10 * HOUR_MS - 7 * 5 * MINUTE_MS
-    result, _, _ = run_backtest(request(start_ms=START + 10 * HOUR_MS), found, "b")
+    result, _, _ = run_backtest(request(start_ms=START + 10 * HOUR_MS), [found], "b")
     assert result.records.signals[0].status == "ready"
 
 
@@ -233,7 +233,7 @@ async def test_missing_minutes_of_the_database_are_known_to_the_run(store: Datab
     gone = Hole(MARKET, CANDLES[500].open_time_ms, CANDLES[503].open_time_ms, HoleReason.MISSING.value)
     async with store.transaction() as connection:
         await quality.record_hole(connection, gone)
-        found = await load_source(connection, request(), None)
+        [found] = await load_sources(connection, request(), {})
     assert found.holes == [gone]
     assert found.market == BTC
 
@@ -260,7 +260,7 @@ async def test_a_file_whose_candles_do_not_add_up_is_refused(store: Database, tm
     path = write_csv(tmp_path / "hours.csv", hourly)
     async with store.transaction() as connection:
         with pytest.raises(BadInput, match=r"Candles of 1h do not add up to .*give a file of 1m candles"):
-            await load_source(connection, request(), path)
+            await load_sources(connection, request(), {MARKET: path})
 
 
 async def test_plain_data_is_checked_and_a_bad_one_fails_its_row(store: Database) -> None:
@@ -309,7 +309,7 @@ def test_exits_and_entry_rules_of_a_request_are_traded() -> None:
 def test_a_run_stops_where_it_is_ruined_and_says_so() -> None:
     costs = {"taker_fee": "0.05", "slippage": "0.02"}
     poor = replace(BTC, min_notional=Decimal(50))
-    found = Source(list(CANDLES), [], poor, True)
+    found = [Source(list(CANDLES), [], poor, True)]
     result, summary, _ = run_backtest(request(costs=costs, capital="100"), found, "b")
     assert summary["ruined_at"] is not None
     assert result.candles < len(CANDLES)

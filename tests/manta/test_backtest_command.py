@@ -74,12 +74,12 @@ def runs(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 async def _store(sample: list[Candle]) -> None:
-    from backtest.run import _market_named
+    from backtest.sources import market_named
 
     async with database_target(None) as target:
         await migrate(target, "venue")
         async with Database(target) as database:
-            await database.run(lambda c: stored_markets.upsert_market(c, _market_named(SAMPLE_MARKET)))
+            await database.run(lambda c: stored_markets.upsert_market(c, market_named(SAMPLE_MARKET)))
             await database.run(lambda c: stored_candles.upsert_candles(c, sample))
 
 

@@ -24,6 +24,10 @@ _ORDERS = f"""(select coalesce(json_agg(json_build_object('order_id', o.order_id
 _ASKED = """coalesce(
     (select json_build_object('instance', i.name, 'strategy', i.strategy, 'params', i.params, 'source', '')
         from instances i where i.instance_id = d.instance_id),
+    (select json_build_object('instance', x ->> 'name', 'strategy', x ->> 'strategy', 'params', x -> 'params',
+        'source', coalesce(x ->> 'source', ''))
+        from backtest_runs r, jsonb_array_elements(r.report -> 'instances') x
+        where r.book = d.book and r.config -> 'strategies' is not null and x ->> 'instance_id' = d.instance_id limit 1),
     (select json_build_object('instance', null, 'strategy', r.strategy, 'params', r.config -> 'params',
         'source', coalesce(r.config ->> 'source', '')) from backtest_runs r where r.book = d.book limit 1))"""
 _CANDLE = """(select json_build_object('open', c.open, 'high', c.high, 'low', c.low, 'close', c.close,

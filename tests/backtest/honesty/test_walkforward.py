@@ -171,11 +171,11 @@ def test_what_cannot_be_searched_is_refused(changes: dict[str, Any], words: str)
 
 
 def test_the_origin_of_a_run_is_told_by_its_facts() -> None:
-    then = provenance_of(request().backtest, source(), None)
-    again = provenance_of(request().backtest, source([c._replace(source="rest", received_ns=7) for c in CANDLES]), None)
+    then = provenance_of(request().backtest, [source()], {})
+    again = provenance_of(request().backtest, [source([c._replace(source="rest", received_ns=7) for c in CANDLES])], {})
     assert changes(then, again) == []
     moved = [*CANDLES[:-1], CANDLES[-1]._replace(close=CANDLES[-1].close + 1)]
-    assert data_fingerprint(source(moved)) != data_fingerprint(source())
-    [told] = changes(then, provenance_of(request().backtest, source(moved), None))
+    assert data_fingerprint([source(moved)]) != data_fingerprint([source()])
+    [told] = changes(then, provenance_of(request().backtest, [source(moved)], {}))
     assert told.startswith("the candles, their holes or the market's rules: ")
     assert changes({**then, "code": "0" * 16}, then) == [f"Manta's code: {'0' * 16} then, {then['code']} now"]

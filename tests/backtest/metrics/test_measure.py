@@ -28,7 +28,7 @@ def ran() -> tuple[ReferenceResult, dict[str, Any]]:
     request = BacktestRequest(
         strategy="ma44", market=MARKET, intervals=("5m",), params={"period": 9}, start_ms=START + 7 * HOUR_MS
     )
-    return run_backtest(request, Source(list(CANDLES), [], BTC, known_market=True), "b")[:2]
+    return run_backtest(request, [Source(list(CANDLES), [], BTC, known_market=True)], "b")[:2]
 
 
 @pytest.mark.covers("S1-42")

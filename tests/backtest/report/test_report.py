@@ -31,8 +31,8 @@ def document() -> dict[str, Any]:
     request = BacktestRequest(
         strategy="ma44", market=MARKET, intervals=("37m",), params={"period": 9}, start_ms=START + 7 * HOUR_MS
     )
-    source = Source(list(CANDLES), [], BTC, known_market=True)
-    made = document_of(request, source, *run_backtest(request, source, "b"))
+    sources = [Source(list(CANDLES), [], BTC, known_market=True)]
+    made = document_of(request, sources, *run_backtest(request, sources, "b"))
     plain: dict[str, Any] = json.loads(json.dumps(made))
     return plain
 
@@ -46,8 +46,9 @@ def test_the_document_holds_the_series_of_the_charts(document: dict[str, Any]) -
     held = CANDLES[-1].close / CANDLES[7 * 60 - 1].close
     assert document["holding"][-1][1] == pytest.approx(10_000 * held, abs=0.01)
     assert max(value for _, value in document["drawdown"]) == 0
-    assert max(bar[2] for bar in document["bars"]) == max(c.high for c in CANDLES[420:]) / 1e8
-    assert len(document["bars"]) <= 240
+    [bars] = document["prices"].values()
+    assert max(bar[2] for bar in bars) == max(c.high for c in CANDLES[420:]) / 1e8
+    assert len(bars) <= 240
 
 
 def test_months_multiply_to_the_whole(document: dict[str, Any]) -> None:
@@ -92,6 +93,20 @@ def test_a_page_stands_alone(document: dict[str, Any]) -> None:
     assert f"{document['summary']['total_return']:+.2%}" in text
     for assumption in document["summary"]["assumptions"]:
         assert assumption.replace("'", "&#x27;") in text
+
+
+def test_a_page_of_a_run_from_before_several_shared_a_book_is_still_drawn(document: dict[str, Any]) -> None:
+    [instance] = document["instances"]
+    new = ("instances", "prices")
+    old = {name: value for name, value in document.items() if name not in new} | {
+        "bars": document["prices"][MARKET],
+        **{name: instance[name] for name in ("params", "profile", "leverage")},
+        "summary": {name: value for name, value in document["summary"].items() if name not in ("parts", "markets")},
+        "trades": [{k: v for k, v in trade.items() if k != "instance"} for trade in document["trades"]],
+    }
+    assert page_of(old) == page_of(document)
+    assert "period 9 · perp, leverage 1" in page_of(old)
+    assert trades_csv(old).count("\n") == trades_csv(document).count("\n")
 
 
 def test_names_cannot_bring_markup_into_a_page(document: dict[str, Any]) -> None:

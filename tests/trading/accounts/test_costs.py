@@ -24,7 +24,7 @@ def test_a_venue_charges_its_public_fees_unless_others_are_configured(venue: str
 
 
 def test_twice_the_costs_are_twice_what_the_venue_charges() -> None:
-    twice = Costs(slippage_of_range=D("0.1")).doubled("hyperliquid").of("hyperliquid")
+    twice = Costs(slippage_of_range=D("0.1")).doubled().of("hyperliquid")
     assert (twice.taker_fee, twice.maker_fee, twice.slippage) == (D("0.0009"), D("0.0003"), D("0.0004"))
     assert (twice.slippage_of_range, twice.funding_per_8h) == (D("0.2"), D("0.0002"))
     assert twice.maintenance_margin == Costs().maintenance_margin
