@@ -335,6 +335,7 @@ def verify_parity(  # noqa: PLR0913, PLR0917 - one parameter for each option
     """Compare with the reference backtest, exactly: a file replayed through the whole live pipeline, or a day lived."""
     from manta.nightly import day_words, verify_day
     from manta.parity import ParityOptions, parity_words, run_parity
+    from manta.strategies import own_text
     from trading.venues.simulator.sample import SAMPLE_FILE
 
     def work() -> Any:
@@ -344,6 +345,7 @@ def verify_parity(  # noqa: PLR0913, PLR0917 - one parameter for each option
             return verify_day(day, book, config)
         options = ParityOptions(
             file=source or Path(),
+            instance=own_text(strategy, config),
             venue=venue or "binance",
             strategy=strategy,
             interval=interval,
@@ -369,7 +371,7 @@ def _require_one_parity(context: typer.Context, file: Path | None, day: str | No
             field="day" if file else "file",
             fix="manta verify parity --day 2026-11-25",
         )
-    others = ("book", "config") if file else ("venue", "strategy", "interval", "days", "start", "profile", "lead")
+    others = ("book",) if file else ("venue", "strategy", "interval", "days", "start", "profile", "lead")
     for name in others:
         # By name: the command line's own class of sources is not part of typer.
         if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE":

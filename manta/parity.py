@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -29,6 +30,7 @@ from trading.storage import markets, quality, records
 from trading.storage.candles import read_candles
 from trading.storage.database import Connection
 from trading.storage.natives import read_all_natives
+from trading.strategies.check.apart import require_honest
 from trading.venues.paper.faults import BrokerFault
 from trading.venues.simulator.dialects import dialect_of
 from trading.venues.simulator.sample import SAMPLE_MARKET, sample_currency, sample_symbol
@@ -46,6 +48,7 @@ class ParityOptions:
     ``strategy`` may be ``all``: every built-in one is an instance of the same session. ``interval`` and ``profile``
     None are 37m and perp, or with ``all`` what suits each.
 
+    A strategy whose text ``instance`` gives as ``source`` is checked for looking ahead before anything is replayed.
     ``crash_points``, ``broker_faults`` and ``faults`` (orders to the simulator) hurt the run on purpose; the comparison
     stays the same. ``instance`` is what the configuration says of the instance besides.
     """
@@ -94,6 +97,7 @@ async def run_parity(options: ParityOptions) -> dict[str, Any]:
     market = f"{options.venue}:{symbol}"
     config = _session_config(options, market)
     resolve_instances(config, 0)
+    checked = await _checked(config)
     candles = load_candles(options.file, market)
     start_ms, end_ms = _range(options, config, candles)
     candles = [candle for candle in candles if candle.close_time_ms <= end_ms]
@@ -121,6 +125,7 @@ async def run_parity(options: ParityOptions) -> dict[str, Any]:
     replayed = sum(1 for candle in candles if candle.close_time_ms > start_ms)
     return {
         **result,
+        **({"strategy_check": checked} if checked is not None else {}),
         "file": options.file.name,
         "market": market,
         "strategy": options.strategy,
@@ -206,6 +211,16 @@ def _rows(instances: Iterable[Instance], live: RunRecords, reference: RunRecords
         }
         for item in instances
     ]
+
+
+async def _checked(config: Config) -> dict[str, Any] | None:
+    """What the check says of a strategy of the user's own, None without one; BadInput if one does not pass."""
+    notes: list[str] = []
+    own = [item for item in config.strategies if item.source]
+    for item in own:
+        answer = await asyncio.to_thread(require_honest, item.strategy, item.params, item.source, item.intervals[0])
+        notes += answer["notes"]
+    return {"passed": True, "notes": notes} if own else None
 
 
 def parity_words(result: dict[str, Any]) -> str:

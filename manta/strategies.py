@@ -24,6 +24,7 @@ __all__ = [
     "list_words",
     "new_strategy",
     "new_words",
+    "own_text",
     "show_strategy",
     "show_words",
 ]
@@ -137,6 +138,12 @@ def check_words(result: Mapping[str, Any]) -> str:
             where = f"line {item['line']}: " if item["line"] else ""
             lines.append(f"  {where}{item['text']}")
     return "\n".join([*lines, *(f"  note: {note}" for note in result["notes"])])
+
+
+def own_text(name: str, config: Path | None) -> dict[str, str]:
+    """What the configuration of an instance says besides the strategy's name: of an own one its text."""
+    source = own_source(_folder(config), name, STRATEGIES)
+    return {"source": source} if source else {}
 
 
 def _folder(config: Path | None) -> Path:

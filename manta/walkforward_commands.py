@@ -15,6 +15,8 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Parameters chosen on the past, judged on what follows.", no_args_is_help=True)
 
+RunId = Annotated[str, typer.Argument(help="As `manta walkforward list` names it.")]
+
 
 @app.command("run")
 def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
@@ -80,7 +82,7 @@ def walkforward_list(config: ConfigPath = None, as_json: AsJson = False) -> None
 
 @app.command("show")
 def walkforward_show(
-    run_id: Annotated[str, typer.Argument(help="As `manta walkforward list` names it.")],
+    run_id: RunId,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -89,3 +91,31 @@ def walkforward_show(
 
     result = guarded(lambda: show_run(run_id, config), as_json=as_json)
     finish(result, as_json=as_json, words=None if as_json else result_words(result))
+
+
+@app.command("report")
+def walkforward_report(
+    run_id: RunId,
+    html: Annotated[Path | None, typer.Option(help="Where to; default: walkforward-ID.html in this folder.")] = None,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the report of a walk-forward: a page that stands alone."""
+    from manta.walkforwards import write_page
+
+    result = guarded(lambda: write_page(run_id, html, config), as_json=as_json)
+    finish(result, as_json=as_json, words=result["path"])
+
+
+@app.command("delete")
+def walkforward_delete(
+    run_id: RunId,
+    force: Annotated[bool, typer.Option("--force", help="Also one that has not finished, as after a crash.")] = False,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a stored walk-forward."""
+    from manta.walkforwards import delete_run
+
+    result = guarded(lambda: delete_run(run_id, config, force=force), as_json=as_json)
+    finish(result, as_json=as_json, words=f"{result['deleted']} is deleted")

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import UUID, uuid4
 
 from pydantic import ValidationError
@@ -15,15 +15,25 @@ from backtest.honesty.stored import run_stored_walkforward
 from backtest.honesty.trials import in_processes
 from backtest.honesty.walkforward import WalkForwardRequest, combinations
 from backtest.refusals import explained
+from backtest.report.walkforward_page import walkforward_page
 from manta.backtests import BacktestArguments, files_of, single_request_of
 from manta.progress import bar
 from manta.service import database_target
 from trading.errors import BadInput
 from trading.storage import walkforwards
-from trading.storage.database import Database
+from trading.storage.database import Connection, Database
 from trading.storage.migrate import migrate
 
-__all__ = ["Windows", "list_runs", "list_words", "result_words", "run_command", "show_run"]
+__all__ = [
+    "Windows",
+    "delete_run",
+    "list_runs",
+    "list_words",
+    "result_words",
+    "run_command",
+    "show_run",
+    "write_page",
+]
 
 
 _LIST = """select run_id::text, strategy, market, intervals, status, error, created_at::text,
@@ -108,27 +118,64 @@ def list_runs(config_path: Path | None) -> list[dict[str, Any]]:
 
 def show_run(text: str, config_path: Path | None) -> dict[str, Any]:
     """The stored result; BadInput when there is none of this name or it has no result."""
-    try:
-        run_id = UUID(text)
-    except ValueError as error:
-        raise _unknown(text) from error
+    return {"run_id": text, **asyncio.run(_read(text, config_path))[0]}
 
-    async def read() -> dict[str, Any]:
+
+def write_page(text: str, path: Path | None, config_path: Path | None) -> dict[str, str]:
+    """Write the page of a stored walk-forward to ``path``, by default beside the caller; raises as ``show_run``."""
+    results, provenance = asyncio.run(_read(text, config_path))
+    path = path or Path(f"walkforward-{text}.html")
+    try:
+        path.write_text(walkforward_page(results, provenance, text), encoding="utf-8")
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be written: {error.strerror}.", field="html", value=str(path), fix="Give another --html."
+        ) from error
+    return {"path": str(path)}
+
+
+def delete_run(text: str, config_path: Path | None, *, force: bool) -> dict[str, str]:
+    """Remove a walk-forward; BadInput when there is none of this name, or it has not finished and nobody insists."""
+    run_id = _id(text)
+
+    async def delete(connection: Connection) -> None:
+        status = await connection.fetchval("select status from walkforwards where run_id = $1 for update", run_id)
+        if status is None:
+            raise _unknown(text)
+        if status in ("queued", "running") and not force:
+            raise BadInput(
+                f"Walk-forward {text} is {status}.",
+                field="run_id",
+                value=text,
+                fix="Wait until it is done, or add --force.",
+            )
+        await connection.execute("delete from walkforwards where run_id = $1", run_id)
+
+    async def work() -> None:
         async with database_target(config_path) as target, Database(target, application_name="manta") as database:
             await migrate(target, "venue")
-            row = await database.run(
-                lambda connection: connection.fetchrow(
-                    "select status, error, results from walkforwards where run_id = $1", run_id
-                )
-            )
-            if row is None:
-                raise _unknown(text)
-            status, error, results = row
-            if results is None:
-                raise BadInput(f"Walk-forward {text} is {status}. {error}".strip(), field="run_id", value=text)
-            return {"run_id": text, **cast("dict[str, Any]", results)}
+            await database.run(delete)
 
-    return asyncio.run(read())
+    asyncio.run(work())
+    return {"deleted": text}
+
+
+async def _read(text: str, config_path: Path | None) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Results and provenance of a finished walk-forward."""
+    run_id = _id(text)
+    async with database_target(config_path) as target, Database(target, application_name="manta") as database:
+        await migrate(target, "venue")
+        row = await database.run(
+            lambda connection: connection.fetchrow(
+                "select status, error, results, provenance from walkforwards where run_id = $1", run_id
+            )
+        )
+    if row is None:
+        raise _unknown(text)
+    status, error, results, provenance = row
+    if results is None:
+        raise BadInput(f"Walk-forward {text} is {status}. {error}".strip(), field="run_id", value=text)
+    return results, provenance
 
 
 def list_words(rows: list[dict[str, Any]]) -> str:
@@ -178,6 +225,13 @@ def result_words(result: dict[str, Any]) -> str:
 
 def _day(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d")
+
+
+def _id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise _unknown(text) from error
 
 
 def _unknown(text: str) -> BadInput:

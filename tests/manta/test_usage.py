@@ -30,6 +30,8 @@ VERBS = (
     ("walkforward", "run"),
     ("walkforward", "list"),
     ("walkforward", "show"),
+    ("walkforward", "report"),
+    ("walkforward", "delete"),
     ("decisions", "explain"),
     ("verify", "parity"),
     ("verify", "crash"),

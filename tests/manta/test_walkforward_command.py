@@ -26,7 +26,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_search_is_run_stored_listed_and_shown(place: Place, file: Path) -> None:
+def test_a_search_is_run_stored_listed_shown_reported_and_deleted(place: Place, file: Path, tmp_path: Path) -> None:
     made = place.run(*RUN, *SMALL, "--file", str(file), "--json")
     assert made.status == 0, made.err
     result = made.value
@@ -42,8 +42,22 @@ def test_a_search_is_run_stored_listed_and_shown(place: Place, file: Path) -> No
     assert words.index("out of sample") < words.index("best of search")
     assert f"{result['out_of_sample']['total_return']:+.1%}" in words
     assert "period 44" in words or "period 5" in words
-    unknown = place.run("walkforward", "show", "17", "--json")
-    assert (unknown.status, unknown.value["field"]) == (2, "run_id")
+
+    page = tmp_path / "search.html"
+    written = place.run("walkforward", "report", result["run_id"], "--html", str(page), "--json")
+    assert (written.status, written.value) == (0, {"path": str(page)})
+    text = page.read_text("utf-8")
+    assert f"{result['out_of_sample']['total_return']:+.2%}" in text
+    assert "<td>candles</td>" in text
+    nowhere = place.run("walkforward", "report", result["run_id"], "--html", str(tmp_path / "no" / "w.html"), "--json")
+    assert (nowhere.status, nowhere.value["field"]) == (2, "html")
+
+    assert place.run("walkforward", "delete", result["run_id"], "--json").value == {"deleted": result["run_id"]}
+    assert place.run("walkforward", "list", "--json").value == []
+    for verb in ("show", "report", "delete"):
+        for run_id in ("17", result["run_id"]):
+            unknown = place.run("walkforward", verb, run_id, "--json")
+            assert (unknown.status, unknown.value["field"]) == (2, "run_id")
 
 
 @pytest.mark.parametrize(
