@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import structlog
+from pydantic import ValidationError
 
+from backtest.refusals import explained
+from backtest.requests import BookRequest
 from serve import schemas
 from serve.parameters import Naming, interval_name, span
 from serve.services import Launch, Services
@@ -19,8 +23,9 @@ from trading.strategies.catalogue import own_text
 from trading.strategies.folder import own_names
 from trading.strategies.registry import load_strategy
 
-__all__ = ["launched", "request_of"]
+__all__ = ["book_request_of", "launched", "request_of", "title_of"]
 
+_MA44 = StrategyInstance(name="ma44", strategy="ma44")
 _log = structlog.get_logger(__name__)
 
 
@@ -46,6 +51,57 @@ async def request_of(service: Services, body: schemas.BacktestRequest) -> dict[s
         "params": params,
         **({"source": source} if source else {}),
     }
+
+
+async def book_request_of(service: Services, body: schemas.BookBacktestRequest) -> dict[str, Any]:
+    """As ``request_of``, for several strategies, several markets, or both, which share a book."""
+    for one, several in (("strategy", "strategies"), ("market", "markets"), ("symbol", "markets")):
+        if getattr(body, one) is not None and getattr(body, several) is not None:
+            raise BadInput(f"Give {one} or {several}, not both.", field=several, fix=f"Leave out {one}.")
+    names = body.strategies or [body.strategy or (service.config.strategies or [_MA44])[0].strategy]
+    if body.params and len(names) > 1:
+        raise BadInput("Whose params?", field="params", fix="Configure instances with params of their own.")
+    wanted = [Naming(name, None) for name in body.markets or ()] or [Naming(body.market, body.symbol)]
+    within = span(_text(body.start), _text(body.end), names=("start", "end"))
+    request = {
+        "markets": [(await service.markets.find(naming))[0] for naming in wanted],
+        "start_ms": within.start_ms,
+        "end_ms": within.end_ms,
+        "capital": body.capital,
+    }
+
+    def whole(folder: Path) -> dict[str, Any]:
+        instances = [_instance(service, body, name, folder) for name in names]
+        try:
+            made = BookRequest.model_validate({**request, "strategies": instances})
+        except ValidationError as error:
+            raise explained(error) from None
+        return made.model_dump(mode="json")
+
+    return await service.shelf.ask(whole)
+
+
+def title_of(request: Mapping[str, Any]) -> tuple[str, str, list[str]]:
+    """Strategies, markets and intervals of a request, as its row names them."""
+    if "strategies" not in request:
+        return request["strategy"], request["market"], request["intervals"]
+    instances = request["strategies"]
+    intervals = list(dict.fromkeys(name for item in instances for name in item["intervals"]))
+    return ", ".join(item["name"] for item in instances), ", ".join(request["markets"]), intervals
+
+
+def _instance(service: Services, body: schemas.BookBacktestRequest, name: str, folder: Path) -> dict[str, Any]:
+    """The configured instance ``name`` on the run's markets, or the strategy of that name as an instance."""
+    asked = {
+        **({"intervals": [_interval(text) for text in body.intervals]} if body.intervals else {}),
+        **({"profile": body.profile} if body.profile else {}),
+    }
+    found = next((item for item in service.config.strategies if item.name == name), None)
+    if found is not None:
+        return {**found.model_dump(mode="json"), "markets": [], **asked, "params": {**found.params, **body.params}}
+    source = _checked(name, dict(body.params), "", folder)
+    told = {"name": name, "strategy": name, "source": source, "params": body.params, **asked}
+    return {"intervals": service.config.intervals, **told}
 
 
 async def launched(service: Services, launch: Launch, table: str, run_id: UUID, request: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "Backtest",
     "BacktestAccepted",
     "BacktestRequest",
+    "BookBacktestRequest",
     "Candle",
     "CandleSeries",
     "Decision",
@@ -390,6 +391,20 @@ class BacktestRequest(BaseModel):
     capital: Annotated[Decimal, Field(gt=0, le=1_000_000_000_000, allow_inf_nan=False)] = Decimal(10_000)
     profile: Literal["perp", "spot"] | None = Field(None, description="Default: the configured strategy's.")
     params: dict[Annotated[str, Field(max_length=40)], int | float] = Field(default_factory=dict, max_length=20)
+
+
+class BookBacktestRequest(BacktestRequest):
+    """As a request for one strategy on one market, or for several of either, which share the capital as a book does."""
+
+    strategies: list[Annotated[str, Field(max_length=40)]] | None = Field(
+        None,
+        min_length=1,
+        max_length=50,
+        description="Instead of strategy: names of configured instances, which run as configured, or of strategies.",
+    )
+    markets: list[Annotated[str, Field(max_length=80)]] | None = Field(
+        None, min_length=1, max_length=50, description="Instead of market, each named as there."
+    )
 
 
 class BacktestAccepted(BaseModel):

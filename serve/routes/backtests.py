@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from backtest.report.page import page_of, page_style
 from backtest.report.table import trades_csv
 from serve import queries, run_schemas, schemas
-from serve.launching import launched, request_of
+from serve.launching import book_request_of, launched, request_of, title_of
 from serve.parameters import Paged, Paging
 from serve.problems import NotFound, Refused
 from serve.services import Service, Services, json_text
@@ -32,8 +32,11 @@ _TEXT: dict[str, dict[int | str, dict[str, Any]]] = {
 
 
 @router.post("", status_code=202, response_model=schemas.BacktestAccepted)
-async def start(service: Service, body: schemas.BacktestRequest) -> Response:
-    """Queue a backtest over recorded candles. Answers at once; the row shows progress, then results."""
+async def start(service: Service, body: schemas.BookBacktestRequest) -> Response:
+    """Queue a backtest over recorded candles. Answers at once; the row shows progress, then results.
+
+    With ``strategies`` or ``markets`` they share one book; ``results.parts`` then has each one's.
+    """
     if service.launch is None:
         raise Refused("This server cannot run backtests.", fix="Use `manta backtest run`.")
     waiting = await service.database.fetchval(
@@ -41,16 +44,18 @@ async def start(service: Service, body: schemas.BacktestRequest) -> Response:
     )
     if waiting >= _MAX_WAITING:
         raise Refused(f"{waiting} backtests are waiting or running.", fix="Wait for one to finish, or delete one.")
-    request = await request_of(service, body)
+    several = body.strategies is not None or body.markets is not None
+    request = await (book_request_of(service, body) if several else request_of(service, body))
+    strategy, market, intervals = title_of(request)
     run_id = uuid4()
     await service.database.fetchval(
         "insert into backtest_runs (run_id, book, strategy, market, intervals, config, status) values ($1, $2,"
         " $3, $4, $5, $6, 'queued')",
         run_id,
         f"backtest-{run_id}",
-        request["strategy"],
-        request["market"],
-        request["intervals"],
+        strategy,
+        market,
+        intervals,
         json.dumps(request),
     )
     await launched(service, service.launch, "backtest_runs", run_id, request)

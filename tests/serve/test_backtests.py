@@ -10,9 +10,9 @@ import pytest
 
 from backtest.report.page import page_of
 from backtest.report.table import trades_csv
-from backtest.run import BacktestRequest, book_of, run_stored
+from backtest.run import BacktestRequest, BookRequest, book_of, run_stored
 from serve.run_schemas import BacktestTrade
-from tests.serve.conftest import MARKET, Records, Server
+from tests.serve.conftest import CONFIG, MARKET, Records, Server
 from trading.errors import BadInput
 from trading.storage import backtests
 from trading.storage.database import Database
@@ -39,6 +39,44 @@ async def test_a_request_is_queued_and_launched_once(server: Server, records: Re
     run = await server.get(accepted["links"]["self"])
     assert (run["status"], run["progress"], run["results"]) == ("queued", 0, None)
     assert [item["run_id"] for item in (await server.get("/api/v1/backtests"))["items"]] == [accepted["run_id"]]
+
+
+async def test_several_markets_and_instances_are_asked_for_as_one_book(server: Server, records: Records) -> None:
+    eth = "binance:ETHUSDT"
+    [first] = CONFIG.strategies
+    body = {"strategies": [first.name, "macd"], "markets": ["BTC", eth], "capital": "4000", "start": 1_735_689_600_000}
+    async with server.client.post(f"{server.url}/api/v1/backtests", json=body, headers=server.headers) as response:
+        assert response.status == 202, await response.text()
+        accepted = await response.json()
+    [(_, request)] = server.launched
+    wanted = BookRequest.model_validate(request)
+    assert (wanted.markets, wanted.capital, wanted.start_ms) == ((MARKET, eth), 4000, 1_735_689_600_000)
+    assert [item.name for item in wanted.strategies] == [first.name, "macd"]
+    assert (wanted.strategies[0].params, wanted.strategies[0].intervals) == (first.params, first.intervals)
+    run = await server.get(accepted["links"]["self"])
+    assert (run["strategy"], run["market"]) == (f"{first.name}, macd", f"{MARKET}, {eth}")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"markets": ["BTC"], "symbol": "BTC"}, "markets"),
+        ({"markets": ["BTC", "DOGE"]}, "market"),
+        ({"markets": ["BTC", MARKET]}, "market"),
+        ({"markets": []}, "markets"),
+        ({"strategies": ["macd", "macd"], "symbol": "BTC"}, "strategy"),
+        ({"strategies": ["macd", "ma45"], "symbol": "BTC"}, "strategy"),
+        ({"strategies": ["macd"], "strategy": "ma44", "symbol": "BTC"}, "strategies"),
+        ({"strategies": ["macd", "ma44"], "symbol": "BTC", "params": {"period": 9}}, "params"),
+    ],
+)
+async def test_a_wrong_book_names_the_field_and_leaves_nothing(
+    server: Server, body: dict[str, Any], field: str
+) -> None:
+    async with server.client.post(f"{server.url}/api/v1/backtests", json=body, headers=server.headers) as response:
+        assert response.status in (404, 422)
+        assert (await response.json(content_type=None))["field"] == field
+    assert server.launched == []
 
 
 @pytest.mark.covers("S4-21")
