@@ -36,7 +36,7 @@ from backtest.provenance import provenance_of
 from backtest.refusals import explained
 from backtest.report.document import document_of
 from backtest.report.page import page_of
-from backtest.run import BacktestRequest, Source, load_file, load_source, resolve_symbol, run_backtest
+from backtest.run import BacktestRequest, Source, load_file, load_sources, resolve_symbol, run_backtest
 from manta.notebook_columns import Columns, Floats, candle_columns, equity_columns, fold_columns, trade_columns
 from manta.options import parse_time
 from manta.service import database_target
@@ -214,13 +214,13 @@ def backtest(
         strategy, intervals=intervals, market=market, params=params, start=start, end=end, config=config, **settings
     )
     source, path = _source(request, file, config)
-    result, summary, reached = run_backtest(request, source, "backtest-notebook")
+    result, summary, reached = run_backtest(request, [source], "backtest-notebook")
     return Backtest(
         summary=summary,
         equity=equity_columns(result.records.equity),
         trades=trade_columns(result.trades),
-        document=document_of(request, source, result, summary, reached),
-        provenance=provenance_of(request, source, path),
+        document=document_of(request, [source], result, summary, reached),
+        provenance=provenance_of(request, [source], {} if path is None else {request.market: path}),
     )
 
 
@@ -327,9 +327,10 @@ def _range(start: Time, end: Time) -> tuple[int | None, int | None]:
 
 def _source(request: BacktestRequest, file: str | Path | None, config: str | Path | None) -> tuple[Source, Path | None]:
     if file is None:
-        return _with_database(config, lambda connection: load_source(connection, request, None)), None
+        [source] = _with_database(config, lambda connection: load_sources(connection, request, {}))
+        return source, None
     path = Path(file)
-    source = load_file(path, request)
+    source = load_file(path, request.market, request)
     check_past(source.candles[-1].close_time_ms, path.name, int(time.time() * 1000))
     return source, path
 

@@ -63,7 +63,7 @@ def test_two_markets_are_run_stored_reported_made_again_and_compared(
     assert f"ma44 {ETH} 37m" in place.run("backtest", "compare", run_id, one["run_id"]).out
 
     rule = place.run("decisions", "explain", "--at", "2025-05-22", "--book", both.value["book"], "--json")
-    assert {item["asked"]["instance"] for item in rule.value} == {"ma44"}
+    assert {item["asked"]["instance"] for item in rule.value["decisions"]} == {"ma44"}
 
 
 def test_the_configured_instances_run_as_they_would_live(place: Place, files: dict[str, Path]) -> None:
