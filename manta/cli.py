@@ -345,7 +345,7 @@ def verify_parity(  # noqa: PLR0913, PLR0917 - one parameter for each option
             return verify_day(day, book, config)
         options = ParityOptions(
             file=source or Path(),
-            instance=own_text(strategy, config),
+            instance={} if strategy == "all" else own_text(strategy, config),
             venue=venue or "binance",
             strategy=strategy,
             interval=interval,
