@@ -50,7 +50,7 @@ class ParityOptions:
 
     A strategy whose text ``instance`` gives as ``source`` is checked for looking ahead before anything is replayed.
     ``crash_points``, ``broker_faults`` and ``faults`` (orders to the simulator) hurt the run on purpose; the comparison
-    stays the same. ``instance`` is what the configuration says of the instance besides.
+    stays the same. ``instance`` is what the configuration says of the instance besides, ``costs`` of the book's costs.
     """
 
     file: Path
@@ -66,23 +66,32 @@ class ParityOptions:
     broker_faults: tuple[BrokerFault, ...] = ()
     faults: tuple[dict[str, Any], ...] = ()
     instance: Mapping[str, Any] = field(default_factory=dict)
+    costs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def parity_config(
-    strategy: str, intervals: Iterable[str], profile: str, *, market: str = SAMPLE_MARKET, **instance: Any
+    strategy: str,
+    intervals: Iterable[str],
+    profile: str,
+    *,
+    market: str = SAMPLE_MARKET,
+    costs: Mapping[str, Any] | None = None,
+    **instance: Any,
 ) -> Config:
     """One instance on one market, with a feature of the same kind shown beside it."""
     names = list(intervals)
     instances = [{"name": strategy, "strategy": strategy, "intervals": names, "profile": profile, **instance}]
-    return _config(market, names, 44 if strategy == "ma44" else 125, instances)
+    return _config(market, names, 44 if strategy == "ma44" else 125, instances, costs or {})
 
 
-def _config(market: str, names: list[str], period: int, instances: list[dict[str, Any]]) -> Config:
+def _config(
+    market: str, names: list[str], period: int, instances: list[dict[str, Any]], costs: Mapping[str, Any]
+) -> Config:
     return Config.model_validate(
         {
             "markets": [market],
             "intervals": names,
-            "books": {"paper": {"currency": sample_currency(market)}},
+            "books": {"paper": {"currency": sample_currency(market), "costs": dict(costs)}},
             "history": {"min_days": 0},
             "nightly": {"enabled": False},
             "features": [{"name": "shown", "kind": "sma", "params": {"period": period}, "intervals": names}],
@@ -250,11 +259,12 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
 def _session_config(options: ParityOptions, market: str) -> Config:
     if options.strategy != EVERY:
         names = [parse_interval(options.interval or "37m").name]
-        return parity_config(options.strategy, names, options.profile or "perp", market=market, **options.instance)
+        profile = options.profile or "perp"
+        return parity_config(options.strategy, names, profile, market=market, costs=options.costs, **options.instance)
     interval = parse_interval(options.interval).name if options.interval else None
     instances = [{**item, **options.instance} for item in every_instance(interval, options.profile)]
     names = list(dict.fromkeys(name for item in instances for name in item["intervals"]))
-    return _config(market, names, 44, instances)
+    return _config(market, names, 44, instances, options.costs)
 
 
 async def _first_ms(conn: Connection, market: str) -> int:

@@ -162,7 +162,7 @@ class Order(BaseModel):
     type: str
     quantity: Money | None
     quote_amount: Money | None
-    status: Literal["intent", "unknown", "open", "partial", "filled", "rejected", "canceled"] = Field(
+    status: Literal["intent", "unknown", "open", "partial", "canceling", "filled", "rejected", "canceled"] = Field(
         description="intent: committed, maybe not sent. unknown: sent, the answer was lost, and the venue is asked."
     )
     reason: str

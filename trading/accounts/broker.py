@@ -16,19 +16,31 @@ from typing import Protocol
 from trading.accounts.records import Order
 from trading.candles import Candle
 
-__all__ = ["FINAL", "Broker", "OrderRequest", "OrderStatus", "OrderUpdate", "VenueFill", "request_of"]
+__all__ = [
+    "FINAL",
+    "TO_CARRY",
+    "Broker",
+    "OrderRequest",
+    "OrderStatus",
+    "OrderUpdate",
+    "VenueFill",
+    "canceled",
+    "request_of",
+]
 
 
 class OrderStatus(StrEnum):
     """The life of an order. INTENT: committed here, maybe not sent. UNKNOWN: sent, and the answer was lost.
 
-    OPEN and PARTIAL: the venue works on it. The others are final and never change again.
+    OPEN and PARTIAL: the venue works on it. CANCELING: it is to be canceled, and the venue has not said that it is. The
+    others are final and never change again.
     """
 
     INTENT = "intent"
     UNKNOWN = "unknown"
     OPEN = "open"
     PARTIAL = "partial"
+    CANCELING = "canceling"
     FILLED = "filled"
     REJECTED = "rejected"
     CANCELED = "canceled"
@@ -44,11 +56,14 @@ _RANK = {
     OrderStatus.UNKNOWN: 1,
     OrderStatus.OPEN: 2,
     OrderStatus.PARTIAL: 3,
-    OrderStatus.FILLED: 4,
-    OrderStatus.REJECTED: 4,
-    OrderStatus.CANCELED: 4,
+    OrderStatus.CANCELING: 4,
+    OrderStatus.FILLED: 5,
+    OrderStatus.REJECTED: 5,
+    OrderStatus.CANCELED: 5,
 }
 FINAL = frozenset({OrderStatus.FILLED, OrderStatus.REJECTED, OrderStatus.CANCELED})
+TO_CARRY = frozenset({OrderStatus.INTENT, OrderStatus.CANCELING})
+"""What the venue is to be told: to take the order, or to cancel it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +119,11 @@ class OrderUpdate:
     fills: tuple[VenueFill, ...]
     reason: str
     updated_ms: int
+
+
+def canceled(order: Order) -> OrderUpdate:
+    """What is true of an order that is to be canceled and that the venue does not know."""
+    return OrderUpdate(order.order_id, OrderStatus.CANCELED, Decimal(0), (), order.reason, order.updated_ms)
 
 
 class Broker(Protocol):

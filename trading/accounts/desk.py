@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from trading.accounts.broker import Broker, OrderStatus, OrderUpdate
+from trading.accounts.broker import TO_CARRY, Broker, OrderStatus, OrderUpdate, canceled
 from trading.accounts.execution import ExecutionState
 from trading.accounts.records import Order, Record
 from trading.candles import Candle
@@ -82,7 +82,8 @@ class OrderDesk:
         # The market whose next minute is being handled, at its open.
         self._at_open: str | None = None
         self.reconcile_due = False
-        self.counts = {"sent": 0, "sent_again": 0, "unknown": 0, "asked": 0, "reconciled": 0, "foreign": 0}
+        names = ("sent", "sent_again", "unknown", "asked", "reconciled", "canceled", "foreign")
+        self.counts = dict.fromkeys(names, 0)
 
     async def trade(
         self,
@@ -119,6 +120,9 @@ class OrderDesk:
         ours = {order.order_id: order for order in self.state.working()}
         lost = {order.order_id for order in self._intents}
         for order in ours.values():
+            if order.status == OrderStatus.CANCELING:
+                self._intents += [] if order.order_id in lost else [order]
+                continue
             update = await self._ask(order)
             if update is None and order.order_id not in lost:
                 self._intents.append(order)
@@ -164,6 +168,9 @@ class OrderDesk:
             await self._send(market, handled_ms)
         self._at_open = None
         self._take(state.close(candle))
+        if any(order.status == OrderStatus.CANCELING for order in self._intents):
+            # What takes its place is on its way before this close is decided on.
+            await self._send(market, handled_ms)
 
     def _learn(self, update: OrderUpdate) -> None:
         """Take what the venue says. Executions wait for the minute they belong to, which is handled in its turn."""
@@ -172,21 +179,22 @@ class OrderDesk:
 
     def _take(self, records: Sequence[Record]) -> None:
         self._records += records
-        self._intents += [
-            record for record in records if isinstance(record, Order) and record.status == OrderStatus.INTENT
-        ]
+        self._intents += [record for record in records if isinstance(record, Order) and record.status in TO_CARRY]
 
     async def _store(self, market: str, position_ms: int) -> None:
         records, self._records = self._records, []
         await self._commit(market, position_ms, records)
 
     async def _send(self, market: str, position_ms: int) -> None:
-        """Commit, then place every intent, also those that follow from its answer."""
+        """Commit, then place every intent and cancel what is to be canceled, also what follows from the answers."""
         while self._intents:
             await self._store(market, position_ms)
             intents, self._intents = self._intents, []
             for order in intents:
-                self._learn(await self._answer(order, market, position_ms, send=True))
+                if order.status == OrderStatus.CANCELING:
+                    self._learn(await self._canceled(order, position_ms))
+                else:
+                    self._learn(await self._answer(order, market, position_ms, send=True))
                 self._boundary("after_ack", position_ms)
 
     async def _answer(self, order: Order, market: str, position_ms: int, *, send: bool = False) -> OrderUpdate:
@@ -219,6 +227,13 @@ class OrderDesk:
         if told:
             await self._trouble(*_about(order, over=True), True)
         return update
+
+    async def _canceled(self, order: Order, position_ms: int) -> OrderUpdate:
+        self._boundary("before_send", position_ms)
+        self.counts["canceled"] += 1
+        update = await self._patiently(lambda: self._broker.cancel(order.order_id))
+        self._boundary("after_send", position_ms)
+        return canceled(order) if update is None else update
 
     async def _unknown(self, order: Order, reason: str, market: str, position_ms: int) -> None:
         """Make it known, durably, that nobody knows what became of ``order``."""

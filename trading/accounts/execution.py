@@ -38,7 +38,10 @@ from trading.intervals import MINUTE, MINUTE_MS
 from trading.invariants import require
 from trading.markets import Market
 
-__all__ = ["ExecutionState"]
+__all__ = ["OVERTAKEN", "ExecutionState"]
+
+OVERTAKEN = "an exit came first"
+"""The reason of a closing order that was canceled because an exit closed its lots while it was on its way."""
 
 _ZERO = Decimal(0)
 S = TypeVar("S", Fill, Transfer, LotExtremes)
@@ -54,7 +57,7 @@ class ExecutionState:
     Guarantees: the same calls give the same records, however they were batched; a candle, signal or update that was
     handled is ignored when it comes again; cash moves only with a Fill or Transfer that is returned. Nothing here is
     durable: after a restart ``restore`` from the committed rows, which may end in the middle of a candle, after any
-    commit.
+    commit. An Order with status canceling is the instruction to commit, and then to cancel it.
 
     ``suppressed`` names decisions, with outcome and reason, that are not to be acted on: a comparison gives those that
     a live run suppressed, so that all that follows can be compared.
@@ -328,6 +331,8 @@ class ExecutionState:
             status = OrderStatus.PARTIAL
         if status not in FINAL and executed:
             status = OrderStatus.PARTIAL
+        if order.status == OrderStatus.CANCELING:
+            return self._after_cancel(sleeve, order, status, out)
         if not out and status.rank <= OrderStatus(order.status).rank:
             return out
         quantity = order.quantity if order.quote_amount is None else executed or None
@@ -339,11 +344,31 @@ class ExecutionState:
             self._finish(sleeve, sleeve.order, update.updated_ms, out)
         return out
 
-    def _finish(self, sleeve: Sleeve, order: Order, at_ms: int, out: list[Record]) -> None:
-        """The order is final: the next leg follows a filled one; after any other outcome there is none."""
+    def _after_cancel(self, sleeve: Sleeve, order: Order, status: OrderStatus, out: list[Record]) -> list[Record]:
+        """What the venue says of an order that is to be canceled: our reason and the time of it stay."""
+        if status not in FINAL:
+            return out
+        sleeve.order = replace(order, status=status.value)
+        out.append(sleeve.order)
+        left = sum((abs(lot.quantity) for lot in sleeve.dropped()), _ZERO)
+        if status == OrderStatus.CANCELED and left and sleeve.leg is not None:
+            # Its other lots are still to be closed: an order of what is left takes its place.
+            key = decision_key(self.book_id, *sleeve.key, sleeve.cause_ms)
+            at_ms = order.updated_ms + MINUTE_MS
+            rest = self._order(sleeve, f"{key}|{at_ms}", order.decision_id, order.leg, sleeve.leg, at_ms)
+            sleeve.work_on(rest, sleeve.leg)
+            out.append(rest)
+        else:
+            self._finish(sleeve, sleeve.order, order.updated_ms, out, closed=status != OrderStatus.REJECTED)
+        return out
+
+    def _finish(self, sleeve: Sleeve, order: Order, at_ms: int, out: list[Record], *, closed: bool = False) -> None:
+        """The order is final: the next leg follows a filled one, or one whose lots an exit has ``closed``; after any
+        other outcome there is none.
+        """
         sleeve.work_on(None)
         legs, sleeve.legs = sleeve.legs, ()
-        if order.status == OrderStatus.FILLED and legs:
+        if legs and (closed or order.status == OrderStatus.FILLED):
             sleeve.legs = legs[1:]
             key = decision_key(self.book_id, *sleeve.key, sleeve.cause_ms)
             following = self._order(sleeve, key, order.decision_id, order.leg + 1, legs[0], at_ms)
@@ -352,14 +377,15 @@ class ExecutionState:
 
     def _live_through(self, sleeve: Sleeve, candle: Candle, out: list[Record]) -> None:
         """What the prices within ``candle`` do to what is held."""
-        # What is being closed already waits for that: a second order would close what is no longer there.
-        if not sleeve.is_closing:
-            if (late := overdue(sleeve, candle)) is not None:
-                self._force(sleeve, late, candle, out)
-            while (hit := adverse(sleeve, candle, self._charges[candle.market])) is not None:
-                self._force(sleeve, hit, candle, out)
-            for reached in targets(sleeve, candle):
-                self._force(sleeve, reached, candle, out)
+        leaving = [lot.number for lot in sleeve.dropped()] if sleeve.is_closing else []
+        if (late := overdue(sleeve, candle)) is not None:
+            self._force(sleeve, late, candle, out)
+        while (hit := adverse(sleeve, candle, self._charges[candle.market])) is not None:
+            self._force(sleeve, hit, candle, out)
+        for reached in targets(sleeve, candle):
+            self._force(sleeve, reached, candle, out)
+        if any(number not in sleeve.book.lots for number in leaving):
+            self._withdraw(sleeve, candle, out)
         out += [self._write.extremes(sleeve, lot, candle.close_time_ms) for lot in see(sleeve, candle)]
 
     def _force(self, sleeve: Sleeve, found: Exit, candle: Candle, out: list[Record]) -> None:
@@ -382,6 +408,16 @@ class ExecutionState:
         )  # fmt: skip
         out.append(replace(order, status=OrderStatus.FILLED.value, reason=found.reason))
         out += self._write.exits(sleeve, order, VenueFill(1, *got, candle.open_time_ms), found.lots, found.reason)
+
+    def _withdraw(self, sleeve: Sleeve, candle: Candle, out: list[Record]) -> None:
+        """Cancel an order on its way that would close what an exit has just closed. As a forced exit does, it carries
+        the candle's open time.
+        """
+        if sleeve.order is not None:
+            sleeve.order = replace(
+                sleeve.order, status=OrderStatus.CANCELING.value, reason=OVERTAKEN, updated_ms=candle.open_time_ms
+            )
+            out.append(sleeve.order)
 
     def _wind_up(self, sleeve: Sleeve, candle: Candle, out: list[Record]) -> None:
         """Close what a removed instance left open, if the book says so; hand on its cash once nothing is open."""

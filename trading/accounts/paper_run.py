@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trading.accounts.broker import OrderStatus
+from trading.accounts.broker import TO_CARRY, OrderStatus, canceled
 from trading.accounts.execution import ExecutionState
 from trading.accounts.records import Order, Record
 from trading.candles import Candle
@@ -28,7 +28,7 @@ class PaperRun:
 
     def resume(self) -> list[Record]:
         """After ``state.restore``: place what it has that this venue does not know of."""
-        return [record for order in self.state.working() for record in self._place(order)]
+        return [record for order in self.state.working() for record in self._carried(order)]
 
     def handle(self, item: Candle | Signal, venue_now_ms: int | None = None) -> list[Record]:
         """What follows from one 1m candle or signal; ``venue_now_ms`` as for ``ExecutionState.decide``."""
@@ -52,9 +52,12 @@ class PaperRun:
         out: list[Record] = []
         for record in records:
             out.append(record)
-            if isinstance(record, Order) and record.status == OrderStatus.INTENT:
-                out += self._place(record)
+            if isinstance(record, Order) and record.status in TO_CARRY:
+                out += self._carried(record)
         return out
 
-    def _place(self, order: Order) -> list[Record]:
+    def _carried(self, order: Order) -> list[Record]:
+        if order.status == OrderStatus.CANCELING:
+            found = self._venue.cancel(order.order_id, order.market)
+            return self.sent(self.state.apply(canceled(order) if found is None else report(found)))
         return self.sent(self.state.apply(report(self._venue.place(self.state.request(order)))))

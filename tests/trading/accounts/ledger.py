@@ -141,7 +141,7 @@ class Ledger:
         """Bring a new state to where the one that wrote this ledger stands; its orders are placed at a new venue."""
         causes = {decision.decision_id: decision for decision in self.decisions()}
         decided = {(item.instance_id, item.market, item.interval): LastDecision.of(item) for item in self.decisions()}
-        waiting = [order for order in self.orders().values() if order.status in {"intent", "open"}]
+        waiting = [order for order in self.orders().values() if order.status in {"intent", "open", "canceling"}]
         execution.state.restore(
             fills=self.fills(),
             transfers=self.transfers(),

@@ -10,7 +10,6 @@ from tests.trading.accounts.ledger import FREE, NOON, D, Ledger, minute, signal,
 from tests.trading.series import MARKET
 from trading.candles import UNIT
 from trading.config.costs import PUBLIC_FEES, Costs
-from trading.config.rules import Exits
 from trading.intervals import MINUTE_MS
 
 
@@ -71,17 +70,3 @@ def test_an_order_is_filled_no_sooner_than_it_can_arrive(restarts: bool) -> None
             execution = ledger.restore(state(spec(), costs=costs))
     [fill] = ledger.fills()
     assert (fill.price, fill.time_ms) == (D(103), NOON + 3 * MINUTE_MS)
-
-
-def test_no_stop_strikes_while_an_order_to_close_is_on_its_way() -> None:
-    costs = FREE.model_copy(update={"order_latency_minutes": 1})
-    execution = state(spec(exits=Exits(stop_loss_percent=D(5))), costs=costs)
-    ledger = Ledger()
-    ledger.take(execution.start())
-    first, third = minute(0, 100), minute(2, 100)
-    ledger.run(execution, [
-        first, signal(first, "LONG"), minute(1, 100), third, signal(third, "FLAT"), minute(3, 100, low=90),
-        minute(4, 99),
-    ])  # fmt: skip
-    assert [(fill.reason, fill.price) for fill in ledger.fills()] == [("decision", D(100)), ("decision", D(99))]
-    assert execution.positions(MARKET)[0].quantity == 0

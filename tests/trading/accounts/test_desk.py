@@ -14,6 +14,7 @@ import pytest
 
 from tests.trading.accounts.ledger import PAID, D, market, minute, signal, spec
 from tests.trading.series import MARKET, at
+from trading.accounts.books import SleeveSpec
 from trading.accounts.broker import request_of
 from trading.accounts.desk import OrderDesk
 from trading.accounts.execution import ExecutionState
@@ -21,6 +22,7 @@ from trading.accounts.paper_run import PaperRun
 from trading.accounts.records import Decision, Fill, Order, Record, Transfer
 from trading.candles import Candle
 from trading.config.model import Book
+from trading.config.rules import Exits
 from trading.events import Signal
 from trading.storage import candles, cursors, rebuild, records
 from trading.storage.database import Connection, Database, connect
@@ -33,14 +35,16 @@ Item = Candle | Signal
 SPECS = (spec("a", leverage=D(3)), spec("a", interval="5m", size=D("0.7")), spec("b", profile="spot"))
 BOOK = Book(capital=D(3000), costs=PAID, late_after_s=120)
 START = at("2025-06-02 15:40")
+GUARDED = tuple(replace(item, exits=Exits(stop_loss_percent=D(4), take_profit_percent=D(3))) for item in SPECS)
+SLOW = BOOK.model_copy(update={"costs": PAID.model_copy(update={"order_latency_minutes": 2})})
 
 
 class Killed(BaseException):
     """The process is gone."""
 
 
-def series(seed: int, minutes: int = 45) -> list[Item]:
-    """Minutes over a funding time, some absent, with signals that flip often."""
+def series(seed: int, minutes: int = 45, *, dip: float = 0.1) -> list[Item]:
+    """Minutes over a funding time, some absent, each with a low ``dip`` below, with signals that flip often."""
     source = random.Random(seed)
     items: list[Item] = []
     price = 100.0
@@ -48,7 +52,8 @@ def series(seed: int, minutes: int = 45) -> list[Item]:
         if number and source.random() < 0.1:
             continue
         opened, price = price, round(price * (1 + source.uniform(-0.02, 0.02)), 2)
-        candle = minute(number, f"{opened:.2f}", f"{price:.2f}", low=f"{min(opened, price) * 0.9:.2f}", start=START)
+        low = f"{min(opened, price) * (1 - dip):.2f}"
+        candle = minute(number, f"{opened:.2f}", f"{price:.2f}", low=low, start=START)
         items.append(candle)
         for item in SPECS:
             if source.random() < (0.6 if item.interval == "1m" else 0.2):
@@ -57,12 +62,12 @@ def series(seed: int, minutes: int = 45) -> list[Item]:
     return items
 
 
-def known(book_id: str) -> ExecutionState:
-    return ExecutionState(book_id, BOOK, SPECS, [market(lot="0.001")])
+def known(book_id: str, book: Book = BOOK, specs: tuple[SleeveSpec, ...] = SPECS) -> ExecutionState:
+    return ExecutionState(book_id, book, specs, [market(lot="0.001")])
 
 
-def reference(items: Iterable[Item], book_id: str) -> list[Record]:
-    run = PaperRun(known(book_id), PAID)
+def reference(items: Iterable[Item], state: ExecutionState, book: Book = BOOK) -> list[Record]:
+    run = PaperRun(state, book.costs)
     out: list[Record] = list(run.state.start())
     for item in items:
         out += run.handle(item)
@@ -74,6 +79,7 @@ class Office:
 
     def __init__(self, target: DatabaseTarget, book_id: str, items: list[Item], *faults: BrokerFault) -> None:
         self.book_id = book_id
+        self.book, self.specs = BOOK, SPECS
         self.items = items
         self.faults = faults
         self.steps: list[str] = []
@@ -95,6 +101,9 @@ class Office:
                 continue
             return
 
+    def known(self) -> ExecutionState:
+        return known(self.book_id, self.book, self.specs)
+
     def _step(self, name: str, _position_ms: int) -> None:
         self.steps.append(name)
         if self._kill_at is not None and len(self.steps) > self._kill_at:
@@ -103,8 +112,8 @@ class Office:
     async def _live(self) -> None:
         self.lives += 1
         async with Database(self._target) as database:
-            state = known(self.book_id)
-            broker = PaperBroker(self._target, self.book_id, PAID, state.markets, self.faults)
+            state = self.known()
+            broker = PaperBroker(self._target, self.book_id, self.book.costs, state.markets, self.faults)
             desk: OrderDesk | None = None
             try:
                 position = await database.run(lambda conn: cursors.get_cursor(conn, f"desk:{self.book_id}"))
@@ -172,7 +181,7 @@ def facts(item: Fill) -> tuple[Any, ...]:
 
 
 async def assert_as_reference(storage: Connection, office: Office, *, parts: bool = False) -> None:
-    book_id, expected = office.book_id, reference(office.items, office.book_id)
+    book_id, expected = office.book_id, reference(office.items, office.known(), office.book)
     stored = await records.read_run(storage, book_id)
     final = {record.order_id: record for record in expected if isinstance(record, Order)}
     assert sorted(stored.decisions, key=lambda d: d.decision_id) == sorted(
@@ -186,7 +195,7 @@ async def assert_as_reference(storage: Connection, office: Office, *, parts: boo
     assert {item.transfer_id: item.amount for item in stored.transfers} == {
         record.transfer_id: record.amount for record in expected if isinstance(record, Transfer)
     }
-    run = PaperRun(known(book_id), PAID)
+    run = PaperRun(office.known(), office.book.costs)
     run.state.start()
     for item in office.items:
         run.handle(item)
@@ -244,6 +253,27 @@ async def test_killed_again_and_again_the_books_come_out_the_same(
             deaths.append((deaths[-1] if deaths else 0) + source.randint(1, 12))
         await office.run(deaths)
         assert office.lives > 10
+        await assert_as_reference(storage, office)
+
+
+@pytest.mark.covers("W2", "W3")
+async def test_orders_that_exits_overtake_are_canceled_wherever_the_desk_dies(
+    database: DatabaseTarget, storage: Connection
+) -> None:
+    """Two minutes from a decision to its fill: stops and targets strike while orders are on their way."""
+    items = series(12, 50, dip=0.01)
+    for seed in range(3):
+        source = random.Random(seed)
+        office = Office(database, f"slow{seed}", items)
+        office.book, office.specs = SLOW, GUARDED
+        await prepare(storage, office.book_id, items)
+        deaths: list[int] = []
+        for _ in range(40 if seed else 0):
+            deaths.append((deaths[-1] if deaths else 0) + source.randint(1, 12))
+        await office.run(deaths)
+        assert office.counts["canceled"] > 2
+        assert office.counts["foreign"] == 0
+        assert (office.lives > 10) == bool(seed)
         await assert_as_reference(storage, office)
 
 
@@ -314,7 +344,7 @@ async def test_an_order_at_the_venue_that_is_not_ours_is_noticed(database: Datab
     office = Office(database, "mine", items)
     await prepare(storage, office.book_id, items)
     stranger = PaperBroker(database, office.book_id, PAID, {MARKET: market()})
-    order = next(record for record in reference(series(2), "mine") if isinstance(record, Order))
+    order = next(record for record in reference(series(2), known("mine")) if isinstance(record, Order))
     await stranger.place(replace(request_of(order), client_id="stranger", placed_ms=at("2030-01-01 00:00")))
     await stranger.close()
     await office.run()

@@ -18,7 +18,7 @@ from trading.candles import Candle, from_units
 from trading.config.costs import Costs
 from trading.markets import Market
 
-__all__ = ["Matcher", "PaperOrder", "VenueBook", "report"]
+__all__ = ["Matcher", "PaperOrder", "VenueBook", "canceled", "report"]
 
 _ZERO = Decimal(0)
 
@@ -42,6 +42,11 @@ class PaperOrder:
 def report(order: PaperOrder) -> OrderUpdate:
     """All that the venue has to say of ``order``."""
     return OrderUpdate(order.request.client_id, order.status, order.filled, order.fills, order.reason, order.updated_ms)
+
+
+def canceled(order: PaperOrder) -> PaperOrder:
+    """``order`` without what is left of it."""
+    return replace(order, status=OrderStatus.CANCELED, reason="canceled")
 
 
 class Matcher:
@@ -118,6 +123,15 @@ class VenueBook:
     def show(self, candle: Candle) -> None:
         """Let ``candle`` be the newest of a market that has no working order."""
         self._shown[candle.market] = candle
+
+    def cancel(self, client_id: str, market: str) -> PaperOrder | None:
+        """Cancel an order of ``market`` that waits; None when no such order does."""
+        waiting = self._working.get(market, [])
+        for order in waiting:
+            if order.request.client_id == client_id:
+                waiting.remove(order)
+                return canceled(order)
+        return None
 
     def candle(self, candle: Candle) -> list[PaperOrder]:
         """Match the market's working orders at the open of ``candle``; returns those that are finished by it."""

@@ -15,7 +15,7 @@ from trading.markets import Market
 from trading.storage import paper_venue
 from trading.storage.database import Connection, Database
 from trading.storage.settings import DatabaseTarget
-from trading.venues.paper.book import Matcher, PaperOrder, report
+from trading.venues.paper.book import Matcher, PaperOrder, canceled, report
 from trading.venues.paper.faults import BrokerFault, BrokerFaults
 
 __all__ = ["PaperBroker"]
@@ -73,7 +73,7 @@ class PaperBroker:
             order = await paper_venue.read_order(connection, self._account, client_id, for_update=True)
             if order is None or order.status in FINAL:
                 return order
-            done = PaperOrder(order.request, OrderStatus.CANCELED, order.fills, "canceled", order.updated_ms)
+            done = canceled(order)
             await paper_venue.update_orders(connection, self._account, [done])
             return done
 
