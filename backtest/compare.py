@@ -25,7 +25,7 @@ _SIGNAL_FIELDS = (
 )  # fmt: skip
 _FILL_FIELDS = (
     "time_ms", "side", "price", "quantity", "fee", "realized_pnl", "role", "trade_no", "reason", "slippage",
-    "stop_distance", "target_distance", "tag", "highest", "lowest",
+    "stop_distance", "target_distance", "trail_distance", "tag", "highest", "lowest",
 )  # fmt: skip
 _ORDER_FIELDS = ("action", "side", "quantity", "quote_amount", "status", "reason", "created_ms", "updated_ms", "leg")
 _POSITION_FIELDS = ("quantity", "entry_price", "entry_ms", "cash", "mark", "equity")

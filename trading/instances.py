@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from trading.config.model import Config
 from trading.config.rules import NO_ENTRIES, NO_EXITS, Entries, Exits
+from trading.features.ranges import atr
 from trading.features.registry import load_feature
 from trading.intervals import DAY_MS, parse_interval
 from trading.strategies.contract import Strategy
@@ -87,7 +88,7 @@ def history_ms(config: Config) -> int:
     for item in config.strategies:
         strategy = load_strategy(item.strategy, item.params, item.source)
         for interval in item.intervals:
-            wanted = max(wanted, *(_span_ms(*need) for need in strategy.histories(interval).items()))
+            wanted = max(wanted, *(_span_ms(*need) for need in _histories(strategy, item.exits, interval).items()))
     for spec in config.features:
         feature = load_feature(spec.kind, spec.params)
         for interval in spec.intervals:
@@ -108,7 +109,7 @@ def wanted_natives(config: Config, market: str, offered: Collection[str], start_
     for item in config.strategies:
         strategy = load_strategy(item.strategy, item.params, item.source)
         for name in item.intervals if market in config.markets_of(item) else ():
-            for need in strategy.histories(name).items():
+            for need in _histories(strategy, item.exits, name).items():
                 want(*need)
     for spec in config.features:
         feature = load_feature(spec.kind, spec.params)
@@ -119,6 +120,15 @@ def wanted_natives(config: Config, market: str, offered: Collection[str], start_
         for name, span_ms in spans.items()
         if name in offered and name != "1m"
     }
+
+
+def _histories(strategy: Strategy, exits: Exits, interval: str) -> dict[str, int]:
+    """By interval, the candles to replay for a strategy that decides on ``interval``, and for its exits."""
+    found = strategy.histories(interval)
+    if exits.in_atr:
+        own = atr(exits.atr_period).history_of(parse_interval(interval).typical_ms)
+        found[interval] = max(found[interval], own)
+    return found
 
 
 def _next_open(interval: str, time_ms: int) -> int:

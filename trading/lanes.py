@@ -14,15 +14,17 @@ from typing import Any
 from trading.candles import UNIT, Candle
 from trading.events import Signal, SignalStatus
 from trading.features.contract import Feature, FeatureTrack, Output
+from trading.features.ranges import atr
 from trading.instances import Instance
 from trading.intervals import parse_interval
+from trading.plan import Plan
 from trading.strategies.contract import HOLD, TARGETS, StrategyFailed
 from trading.strategies.evaluator import Evaluator
 
 __all__ = ["FAILED", "Lane", "Run"]
 
 FAILED = "failed"
-"""Tag of a signal whose strategy raised, or answered what no strategy may: it holds."""
+"""Tag of a signal whose strategy raised, or answered what no strategy may: it holds, and its reason is the error."""
 
 _READY = SignalStatus.READY.value
 _WARMING = SignalStatus.WARMING.value
@@ -67,8 +69,8 @@ class Run:
     """One instance on one lane."""
 
     __slots__ = (
-        "elsewhere", "evaluator", "instance_id", "known", "live_from_ms", "names", "need", "now", "row", "tell",
-        "tracks", "unknown",
+        "atr", "elsewhere", "evaluator", "failure", "instance_id", "known", "live_from_ms", "names", "need", "now",
+        "row", "tell", "tracks", "unknown",
     )  # fmt: skip
 
     def __init__(
@@ -78,12 +80,16 @@ class Run:
         lane_of: Callable[[str], Lane],
         tell: Callable[[StrategyFailed], None] | None,
     ) -> None:
+        # What the strategy failed with on the candle that it was asked about last; None: it answered.
+        self.failure: StrategyFailed | None = None
         strategy = instance.load()
         self.instance_id = instance.instance_id
         self.live_from_ms = instance.live_from_ms
         self.evaluator = Evaluator(strategy, spot=instance.profile == "spot")
         self.tell = tell
-        self.need = strategy.warmup
+        # Exits in ATR need it at every decision, whatever the strategy itself looks at.
+        self.atr = lane.track(atr(instance.exits.atr_period)) if instance.exits.in_atr else None
+        self.need = max(strategy.warmup, 0 if self.atr is None else self.atr.need)
         self.names = tuple(strategy.features)
         self.tracks = tuple(
             _Elsewhere(lane_of(feature.interval), feature.here) if feature.interval else lane.track(feature)
@@ -96,6 +102,13 @@ class Run:
         self.known = False
         lane.history = max(lane.history, strategy.history_of(lane.interval))
 
+    def resume(self, plan: Plan) -> None:
+        """Go on from the plan of the newest committed signal."""
+        if plan.tag == FAILED:
+            self.failure = StrategyFailed(" ".join(plan.reasons))
+        if self.evaluator.idle.state is not None:
+            self.evaluator.resume(plan)
+
     def look(self, close_ms: int) -> None:
         """Read what features of other intervals were at ``close_ms``."""
         for track in self.elsewhere:
@@ -106,9 +119,10 @@ class Run:
         prev = self.now
         self.look(candle.close_time_ms)
         values = [track.value for track in self.tracks]
-        self.known = None not in values
+        complete = None not in values
+        self.known = complete and (self.atr is None or self.atr.value is not None)
         self.now = self.row(
-            candle.close / UNIT, *(values if self.known else (nan if value is None else value for value in values))
+            candle.close / UNIT, *(values if complete else (nan if value is None else value for value in values))
         )
         return prev
 
@@ -119,13 +133,16 @@ class Run:
         if status == _READY:
             try:
                 code, confidence, plan = self.evaluator.ask(candle, self.now, prev)
-                target = TARGETS[code]
+                target, self.failure = TARGETS[code], None
+                if self.atr is not None:
+                    plan = plan._replace(atr=self.atr.value)
             except StrategyFailed as error:
+                self.failure = error
                 if self.tell is None:
                     raise
                 # Whatever is held stays as it is, and no other instance suffers.
                 self.tell(error)
-                plan = plan._replace(tag=FAILED)
+                plan = plan._replace(tag=FAILED, reasons=(str(error),))
         return Signal(
             self.instance_id,
             candle.market,

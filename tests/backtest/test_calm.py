@@ -91,6 +91,8 @@ EXITS = st.fixed_dictionaries(
         "max_hold_candles": st.sampled_from((None, 1, 9)),
     }
 )
+TIMES = st.sampled_from((None, "0.5", "2", "6"))
+IN_ATR = st.fixed_dictionaries({"stop_loss_atr": TIMES, "take_profit_atr": TIMES, "trailing_stop_atr": TIMES})
 
 
 @st.composite
@@ -100,7 +102,7 @@ def instances(draw: st.DrawFn) -> dict[str, Any]:
         **rule,
         "intervals": draw(st.sampled_from((["5m"], ["37m"], ["3m", "15m"], ["1m"], ["1h"]))),
         "leverage": draw(st.sampled_from((1, 3, 20, 100))),
-        "exits": draw(EXITS),
+        "exits": draw(EXITS | IN_ATR),
         "size": draw(st.sampled_from(("1", "0.37"))),
     }
 
@@ -149,6 +151,7 @@ def test_a_leveraged_book_is_liquidated_and_ruined_at_the_same_minute() -> None:
         ({"take_profit_percent": 1}, "take_profit"),
         ({"trailing_stop_percent": "0.9"}, "trailing_stop"),
         ({"max_hold_candles": 2}, "time_exit"),
+        ({"trailing_stop_atr": "1.5", "atr_period": 7}, "trailing_stop"),
     ],
 )
 def test_every_exit_strikes_in_the_same_minute(exits: dict[str, Any], reason: str) -> None:

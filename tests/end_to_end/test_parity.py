@@ -75,8 +75,11 @@ async def test_postgres_killed_at_commits_changes_nothing(shared_data: Path, tmp
 
 
 @pytest.mark.slow
-async def test_open_stops_outlive_a_killed_execution(shared_data: Path, tmp_path: Path) -> None:
-    """Stops and targets of trades that are open when execution dies, around its commits and its sends."""
+@pytest.mark.parametrize("latency", [0, 1, 3])
+async def test_open_stops_outlive_a_killed_execution(shared_data: Path, tmp_path: Path, latency: int) -> None:
+    """Stops and targets of trades that are open when execution dies, around its commits and its sends; with a latency
+    also those that strike while an order that closes is on its way.
+    """
     points = tuple(
         crash(tmp_path, "execution:paper", boundary, 1.3 + number)
         for number, boundary in enumerate(("before_commit", "after_commit", "before_send", "after_ack", "after_read"))
@@ -93,6 +96,7 @@ async def test_open_stops_outlive_a_killed_execution(shared_data: Path, tmp_path
         lead=60,
         crash_points=tuple(replace(point, at_ms=point.at_ms + 4 * HOUR_MS) for point in points),
         instance=rules,
+        costs={"order_latency_minutes": latency},
     )
     assert result["fills"] > 20
     assert len(list(tmp_path.iterdir())) == len(points)
@@ -101,7 +105,7 @@ async def test_open_stops_outlive_a_killed_execution(shared_data: Path, tmp_path
 @pytest.mark.slow
 @pytest.mark.covers("S1-39")
 async def test_lots_with_targets_of_their_own_equal_the_reference(shared_data: Path, tmp_path: Path) -> None:
-    """Lots are bought, sold at their own targets and trailed while execution dies between two of them."""
+    """Lots are bought, sold at their own targets and trailed in ATR while execution dies between two of them."""
     points = (crash(tmp_path, "execution:paper", "before_commit", 5), crash(tmp_path, "brain", "after_commit", 9))
     result = await parity(
         shared_data / BINANCE,
@@ -114,7 +118,7 @@ async def test_lots_with_targets_of_their_own_equal_the_reference(shared_data: P
         crash_points=points,
         instance={
             "params": {"dip_pct": 0.2, "take_profit_pct": 0.3, "max_lots": 4, "percent_per_lot": 20},
-            "exits": {"trailing_stop_percent": "1.5"},
+            "exits": {"trailing_stop_atr": "6", "stop_loss_atr": "20", "atr_period": 10},
         },
     )
     assert result["fills"] > 10

@@ -10,6 +10,7 @@ import pytest
 
 from trading.config.model import Config
 from trading.errors import BadInput
+from trading.features.ranges import ATR
 from trading.instances import history_ms, resolve_instances
 from trading.intervals import DAY_MS, MINUTE_MS
 
@@ -63,3 +64,11 @@ def test_history_is_what_the_longest_warm_up_wants_within_the_bounds() -> None:
     bounded = {"min_days": 1, "max_days": 30}
     assert history_ms(config(strategies=[day], history=bounded)) == 30 * DAY_MS
     assert history_ms(config(history=bounded)) == DAY_MS
+
+
+def test_history_is_also_what_exits_in_atr_want() -> None:
+    one = {"name": "a", "strategy": "ma44", "intervals": ["1d"]}
+    atr = {"stop_loss_atr": 2, "atr_period": 10}
+    candles = ATR.bind({"period": 10}).history
+    assert candles > 46
+    assert history_ms(config(strategies=[{**one, "exits": atr}], history={"max_days": 4000})) == (candles + 1) * DAY_MS

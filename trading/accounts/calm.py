@@ -26,7 +26,10 @@ __all__ = ["Calm", "Extremes", "calm_of", "new_extremes"]
 _LEAST, _MOST = 0, int(np.iinfo(np.int64).max)
 # Below this many minutes it is quicker to handle them than to look whether they are calm.
 _SHORT = 8
-_WATCHED = frozenset({"stop_loss_percent", "take_profit_percent", "trailing_stop_percent", "max_hold_candles"})
+_WATCHED = frozenset(
+    {f"{name}_{unit}" for name in ("stop_loss", "take_profit", "trailing_stop") for unit in ("percent", "atr")}
+    | {"atr_period", "max_hold_candles"}
+)
 
 
 class Extremes(NamedTuple):
@@ -84,8 +87,7 @@ def calm_of(sleeves: Sequence[Sleeve], closed_ms: int, charges: Charges) -> Calm
         is_funded = is_funded or spec.profile == "perp"
         for level, below in _levels(sleeve, charges):
             down, up = (max(down, level), up) if below else (down, min(up, level))
-        if exits.trailing_stop_percent is not None:
-            trailing += [(lot, exits) for lot in lots]
+        trailing += [(lot, exits) for lot in lots if lot.trails(exits)]
         if exits.max_hold_candles is not None:
             width_ms = parse_interval(spec.interval).typical_ms
             until_ms = min(until_ms, min(lot.entry_ms for lot in lots) + exits.max_hold_candles * width_ms)

@@ -65,6 +65,8 @@ def _fresh(lots: Collection[Lot], close_ms: int) -> list[Lot]:
 def _refusal(spec: SleeveSpec, book: SleeveBook, last: LastDecision | None, signal: Signal, legs: Sequence[Leg]) -> str:
     """Why nothing may be opened now, empty if it may."""
     entries = spec.entries
+    if spec.exits.in_atr and not signal.plan.atr:
+        return "its exits are in ATR, and that is 0: opens nothing"
     if (
         entries.reenter == "new_signal"
         and signal.plan.lots is None

@@ -50,6 +50,7 @@ class HeldLot:
     name: str = ""
     stop_distance: Decimal | None = None
     target_distance: Decimal | None = None
+    trail_distance: Decimal | None = None
     within: bool = False
     quantity: Decimal = Decimal(0)
     cost: Decimal = Decimal(0)
@@ -64,7 +65,7 @@ class HeldLot:
         """The lot that begins with ``fill``, which is still to be added."""
         return cls(
             fill.trade_no, fill.time_ms, fill.lot, fill.stop_distance, fill.target_distance,
-            fill.reason in ENTERED_WITHIN,
+            fill.trail_distance, fill.reason in ENTERED_WITHIN,
         )  # fmt: skip
 
     @property
@@ -108,16 +109,20 @@ class HeldLot:
             )
         return self._levels
 
+    def trails(self, exits: Exits) -> bool:
+        """Whether a stop follows its price."""
+        return exits.trailing_stop_percent is not None or self.trail_distance is not None
+
     def trail(self, exits: Exits, opened: int) -> int | None:
         """Where the trailing stop stands at the open, at price ``opened``, of the next candle."""
-        percent = exits.trailing_stop_percent
-        if percent is None:
+        if not self.trails(exits):
             return None
         entry = self.entry_price
         seen = self.highest if self.is_long else self.lowest
         prices = [entry, from_units(opened), *([] if seen is None else [from_units(seen)])]
         best = max(prices) if self.is_long else min(prices)
-        return self._units(best, -best * percent / _HUNDRED, against=self.is_long)
+        behind = _distance(best, exits.trailing_stop_percent, self.trail_distance)
+        return None if behind is None else self._units(best, -behind, against=self.is_long)
 
     def see(self, high: int, low: int) -> bool:
         """Take in the prices of a minute that it outlived; True when one of its extremes changed."""
@@ -152,5 +157,5 @@ def shared(lots: Iterable[HeldLot], quantity: Decimal) -> list[tuple[HeldLot, De
     return found
 
 
-def _distance(entry: Decimal, percent: Decimal | None, own: Decimal | None) -> Decimal | None:
-    return own if percent is None else entry * percent / _HUNDRED
+def _distance(price: Decimal, percent: Decimal | None, own: Decimal | None) -> Decimal | None:
+    return own if percent is None else price * percent / _HUNDRED

@@ -80,9 +80,10 @@ class Order(Record):
 class Fill(Record):
     """What the venue did. ``slippage`` is its cost in quote currency, contained in ``price``; ``fee`` is on top.
 
-    An entry says what the trade begins with: the distances of its stop and its target from the price of entry, where
-    the strategy gave any, the ``lot`` that it is of a strategy that holds several, and the signal's ``tag``. An exit
-    says the ``highest`` and ``lowest`` price that the trade saw while it was open.
+    An entry says what the trade begins with: the distances of its stop and its target from the price of entry and of
+    its trailing stop from the best price, where the strategy gave any or they are in ATR, the ``lot`` that it is of a
+    strategy that holds several, and the signal's ``tag``. An exit says the ``highest`` and ``lowest`` price that
+    the trade saw while it was open.
     """
 
     fill_id: str
@@ -104,6 +105,7 @@ class Fill(Record):
     time_ms: int
     stop_distance: Decimal | None = None
     target_distance: Decimal | None = None
+    trail_distance: Decimal | None = None
     lot: str = ""
     tag: str = ""
     highest: Decimal | None = None

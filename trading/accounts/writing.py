@@ -12,6 +12,7 @@ from trading.accounts.records import Decision, Fill, LotExtremes, Order, Transfe
 from trading.accounts.sleeve import Sleeve
 from trading.candles import from_units
 from trading.events import Signal
+from trading.plan import Plan
 
 __all__ = ["Writer", "decision_of"]
 
@@ -89,7 +90,8 @@ class Writer:
 
     def entry(self, sleeve: Sleeve, order: Order, got: VenueFill, *, begins: bool) -> Fill:
         """An execution that opens a trade, or goes on opening the newest, and moves the sleeve's book."""
-        plan, lot = sleeve.plan, sleeve.leg.lot if sleeve.leg is not None else None
+        plan, exits = sleeve.plan, sleeve.spec.exits
+        lot = sleeve.leg.lot if sleeve.leg is not None else None
         stop, target = (
             (plan.stop_distance, plan.profit_distance) if lot is None else (lot.stop_distance, lot.profit_distance)
         )
@@ -100,8 +102,9 @@ class Writer:
             trade_no=sleeve.book.trade_no + 1 if begins else sleeve.book.trade_no,
             realized=-got.fee,
             reason="decision" if order.type == "MARKET" else order.type.lower(),
-            stop_distance=_distance(stop),
-            target_distance=_distance(target),
+            stop_distance=_in_atr(exits.stop_loss_atr, plan) or _distance(stop),
+            target_distance=_in_atr(exits.take_profit_atr, plan) or _distance(target),
+            trail_distance=_in_atr(exits.trailing_stop_atr, plan),
             lot="" if lot is None else lot.name,
             tag=plan.tag,
         )
@@ -188,6 +191,13 @@ class Writer:
         )
         sleeve.book.apply_fill(fill)
         return fill
+
+
+def _in_atr(times: Decimal | None, plan: Plan) -> Decimal | None:
+    """So many times the plan's ATR, as a distance; None where neither is there."""
+    if times is None or plan.atr is None:
+        return None
+    return max(_DISTANCE, (times * Decimal(str(plan.atr))).quantize(_DISTANCE))
 
 
 def _distance(distance: float | None) -> Decimal | None:

@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from trading.config.section import Section
 from trading.intervals import DAY_MS, MINUTE_MS
@@ -21,7 +21,9 @@ _FIRST_WEEKDAY = 3
 
 
 class Exits(Section):
-    """Exits of every trade, watched within each 1m candle. Distances are percent of the price at entry."""
+    """Exits of every trade, watched within each 1m candle. Distances are percent of the price at entry, or multiples of
+    the ATR of the instance's candles at the decision that led to the entry.
+    """
 
     stop_loss_percent: Decimal | None = Field(
         None,
@@ -35,9 +37,39 @@ class Exits(Section):
     trailing_stop_percent: Decimal | None = Field(
         None, gt=0, lt=100, description="A stop this far behind the best price since the entry; it never moves back."
     )
+    stop_loss_atr: Decimal | None = Field(
+        None, gt=0, le=1000, description="The same as this many ATR, in place of stop_loss_percent."
+    )
+    take_profit_atr: Decimal | None = Field(
+        None, gt=0, le=1000, description="The same as this many ATR, in place of take_profit_percent."
+    )
+    trailing_stop_atr: Decimal | None = Field(
+        None, gt=0, le=1000, description="The same as this many ATR, in place of trailing_stop_percent."
+    )
+    atr_period: int = Field(
+        14, ge=1, le=10_000, description="Candles of its interval that the ATR of the three is taken over."
+    )
     max_hold_candles: int | None = Field(
         None, ge=1, le=1_000_000, description="Closed at the first open this many candles of its interval after entry."
     )
+
+    @property
+    def in_atr(self) -> bool:
+        """Whether any distance is a multiple of the ATR."""
+        return not (self.stop_loss_atr is self.take_profit_atr is self.trailing_stop_atr is None)
+
+    @model_validator(mode="after")
+    def _one_distance_each(self) -> Exits:
+        for name in ("stop_loss", "take_profit", "trailing_stop"):
+            percent, times = getattr(self, f"{name}_percent"), getattr(self, f"{name}_atr")
+            if percent is not None and times is not None:
+                raise ValueError(f"{name}_percent is {percent} and {name}_atr is {times}: give one of the two")
+        if self.atr_period != 14 and not self.in_atr:
+            raise ValueError(
+                f"atr_period is {self.atr_period}, but no exit is in ATR: set stop_loss_atr, take_profit_atr or"
+                " trailing_stop_atr, or leave it out"
+            )
+        return self
 
 
 class Entries(Section):

@@ -222,6 +222,7 @@ _fills: Table[Fill] = Table(
         Field("time_ms", "time", "time"),
         Field("stop_distance", "numeric"),
         Field("target_distance", "numeric"),
+        Field("trail_distance", "numeric"),
         Field("lot", "text"),
         Field("tag", "text"),
         Field("highest", "numeric"),
@@ -313,10 +314,12 @@ async def upsert_instances(connection: Connection, instances: Iterable[Instance]
     for row in rows:
         await connection.execute(
             """
-            insert into instances (instance_id, name, strategy, params, profile, book, markets, intervals, live_from)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, at_ms($9))
+            insert into instances
+                (instance_id, name, strategy, params, profile, book, markets, intervals, live_from, exits)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, at_ms($9), $10)
             on conflict (instance_id) do update set
-                active = true, book = excluded.book, markets = excluded.markets, intervals = excluded.intervals
+                active = true, book = excluded.book, markets = excluded.markets, intervals = excluded.intervals,
+                exits = excluded.exits
             """,
             row.instance_id,
             row.name,
@@ -327,6 +330,7 @@ async def upsert_instances(connection: Connection, instances: Iterable[Instance]
             list(row.markets),
             list(row.intervals),
             row.live_from_ms,
+            row.exits.model_dump(mode="json", exclude_defaults=True),
         )
 
 

@@ -12,12 +12,13 @@ from pydantic import ValidationError
 
 from tests.trading.accounts.ledger import FREE, NOON, PAID, D, Ledger, Trading, minute, signal, spec, state
 from tests.trading.series import MARKET, at
+from trading.accounts.execution import OVERTAKEN
 from trading.accounts.trades import Trade, trades_from_fills
 from trading.candles import Candle, from_units
 from trading.config.rules import Entries, Exits, Session
 from trading.events import Signal
 from trading.intervals import MINUTE_MS
-from trading.plan import Plan
+from trading.plan import Lot, Plan
 
 
 def percent(**exits: str | int) -> Exits:
@@ -230,12 +231,16 @@ RULES = st.builds(
 
 
 @settings(deadline=None, max_examples=25)
-@given(MINUTES, st.lists(TARGETS, min_size=25, max_size=25), RULES, st.sampled_from([1, 5]), st.integers(0, 24))
+@given(
+    MINUTES, st.lists(TARGETS, min_size=25, max_size=25), RULES, st.sampled_from([1, 5]), st.integers(0, 24),
+    st.sampled_from([0, 0, 1, 3]),
+)  # fmt: skip
 def test_whatever_happens_money_adds_up_and_fills_lie_in_their_candle(
-    shapes: list[tuple[int, int, int, int]], targets: list[str], exits: Exits, leverage: int, cut: int
+    shapes: list[tuple[int, int, int, int]], targets: list[str], exits: Exits, leverage: int, cut: int, latency: int
 ) -> None:
     own = spec(exits=exits, leverage=D(leverage))
-    execution = state(own, costs=PAID)
+    costs = PAID.model_copy(update={"order_latency_minutes": latency})
+    execution = state(own, costs=costs)
     ledger = Ledger()
     ledger.take(execution.start())
     candles = {}
@@ -245,7 +250,7 @@ def test_whatever_happens_money_adds_up_and_fills_lie_in_their_candle(
         ledger.run(execution, [candle, signal(candle, target)])
         if number == cut:
             before = execution.positions(MARKET)
-            execution = ledger.restore(state(own, costs=PAID))
+            execution = ledger.restore(state(own, costs=costs))
             assert execution.positions(MARKET) == before
     slip = PAID.slippage
     for fill in ledger.fills():
@@ -275,3 +280,140 @@ def _never_beyond_its_stop(trade: Trade, exits: Exits, candles: dict[int, Candle
         if hit and candle.open_time_ms < trade.exit_ms:
             raise AssertionError((trade, candle))
         assert not (hit and trade.exit_reason == "take_profit"), (trade, candle)
+
+
+LATE = FREE.model_copy(update={"order_latency_minutes": 3})
+
+
+def leaving(target: str, then: str, *candles: Candle, **changes: Any) -> tuple[Trading, Ledger]:
+    """In at 100 at minute 3; at the close of minute 4 told ``then``, whose order would fill at the open of minute 8."""
+    execution, ledger = state(spec(**changes), costs=LATE), Ledger()
+    ledger.take(execution.start())
+    first, told = minute(0, 100), minute(4, 100)
+    before = [minute(1, 100), minute(2, 100), minute(3, 100), minute(4, 100)]
+    ledger.run(execution, [first, signal(first, target), *before, signal(told, then), *candles])
+    return execution, ledger
+
+
+@pytest.mark.parametrize(
+    ("changes", "candle", "reason", "price"),
+    [
+        ({"exits": percent(stop_loss="2")}, minute(6, 100, low=97), "stop_loss", D(98)),
+        ({"exits": percent(stop_loss="2")}, minute(6, 96, low=95), "stop_loss", D(96)),
+        ({"exits": percent(trailing_stop="3")}, minute(6, 100, low=97), "trailing_stop", D(97)),
+        ({"exits": percent(take_profit="2")}, minute(6, 100, high=103), "take_profit", D(102)),
+        ({"leverage": D(10)}, minute(6, 100, low=80), "liquidation", D("90.45226130")),
+    ],
+)  # fmt: skip
+def test_an_exit_strikes_while_the_order_that_closes_is_on_its_way(
+    changes: dict[str, Any], candle: Candle, reason: str, price: Decimal
+) -> None:
+    execution, ledger = leaving("LONG", "FLAT", minute(5, 100), candle, minute(7, 100), minute(8, 110), **changes)
+    assert exits_of(ledger) == [(reason, price, 6)]
+    assert execution.positions(MARKET)[0].quantity == 0
+    [closing] = [order for order in ledger.orders().values() if order.leg == 0 and order.reason == OVERTAKEN]
+    assert (closing.status, closing.action, closing.updated_ms) == ("canceled", "CLOSE_LONG", candle.open_time_ms)
+
+
+def test_an_order_that_closes_before_the_stop_is_reached_closes_alone() -> None:
+    _, ledger = leaving(
+        "SHORT", "FLAT", *(minute(number, 100) for number in (5, 6, 7)), minute(8, 101, high=103),
+        exits=percent(stop_loss="2"),
+    )  # fmt: skip
+    assert exits_of(ledger) == [("decision", D(101), 8)]
+    assert {order.status for order in ledger.orders().values()} == {"filled"}
+
+
+def test_a_flip_whose_first_leg_an_exit_made_needless_goes_on_with_the_second() -> None:
+    later = [minute(number, 95) for number in range(7, 10)]
+    execution, ledger = leaving(
+        "LONG", "SHORT", minute(5, 100), minute(6, 100, low=95), *later, exits=percent(stop_loss="2")
+    )
+    assert [(fill.role, fill.side, fill.price) for fill in ledger.fills()[1:]] == [
+        ("exit", "SELL", D(98)), ("entry", "SELL", D(95)),
+    ]  # fmt: skip
+    # What the stop made needless is a minute's work; the second order is as long on its way as any.
+    assert ledger.fills()[-1].time_ms == later[2].open_time_ms
+    assert execution.positions(MARKET)[0].quantity < 0
+
+
+def test_an_exit_of_one_lot_leaves_the_order_with_the_others() -> None:
+    """Two lots are to be sold, one is stopped meanwhile: the other is sold, and neither twice."""
+    execution, ledger = state(spec(), costs=LATE), Ledger()
+    ledger.take(execution.start())
+    first = minute(0, 100)
+    lots = tuple(
+        Lot(first.close_time_ms, place, share=0.4, price=100.0, stop_distance=distance)
+        for place, distance in enumerate((2.0, 20.0))
+    )
+    both = signal(first, "LONG")._replace(plan=Plan(lots=lots))
+    # The second lot's order follows the first's.
+    ledger.run(execution, [first, both, *(minute(number, 100) for number in range(1, 8))])
+    assert execution.positions(MARKET)[0].quantity == D(8)
+    none = signal(minute(7, 100), "FLAT")._replace(plan=Plan(lots=()))
+    ledger.run(execution, [none, minute(8, 100), minute(9, 100, low=97)])
+    execution = ledger.restore(state(spec(), costs=LATE))
+    ledger.run(execution, [minute(number, 99) for number in range(10, 15)])
+    assert [(fill.trade_no, *found) for fill, found in zip(ledger.fills()[2:], exits_of(ledger), strict=True)] == [
+        (1, "stop_loss", D(98), 9), (2, "decision", D(99), 13),
+    ]  # fmt: skip
+    closing = [order for order in ledger.orders().values() if order.action == "CLOSE_LONG" and order.decision_id]
+    assert [order.status for order in closing] == ["canceled", "filled"]
+    assert execution.positions(MARKET)[0].quantity == 0
+
+
+def in_atr(**times: str | int) -> Exits:
+    return Exits.model_validate({f"{name}_atr": value for name, value in times.items()})
+
+
+@pytest.mark.parametrize(
+    ("target", "exits", "candle", "expected"),
+    [
+        ("LONG", in_atr(stop_loss="1.5"), minute(2, 100, low="97.01"), []),
+        ("LONG", in_atr(stop_loss="1.5"), minute(2, 100, low=97), [("stop_loss", D(97), 2)]),
+        ("SHORT", in_atr(stop_loss="1.5"), minute(2, 100, high=103), [("stop_loss", D(103), 2)]),
+        ("LONG", in_atr(take_profit=2), minute(2, 100, high=104), [("take_profit", D(104), 2)]),
+        ("SHORT", in_atr(take_profit=2), minute(2, 100, low=96), [("take_profit", D(96), 2)]),
+        ("LONG", in_atr(trailing_stop="2.5"), minute(2, 107, high=120, low=102), [("trailing_stop", D(102), 2)]),
+        ("SHORT", in_atr(trailing_stop="2.5"), minute(2, 93, high=98, low=80), [("trailing_stop", D(98), 2)]),
+    ],
+)  # fmt: skip
+def test_distances_in_atr_are_those_of_the_decision_that_led_to_the_entry(
+    target: str, exits: Exits, candle: Candle, expected: list[tuple[str, Decimal, int]]
+) -> None:
+    # The strategy's own distances yield, and an ATR that a later signal tells changes nothing.
+    execution, ledger = entered(target, plan=Plan(stop_distance=9.0, profit_distance=9.0, atr=2.0), exits=exits)
+    ledger.run(execution, [signal(minute(1, 100), target)._replace(plan=Plan(atr=50.0)), candle])
+    assert exits_of(ledger) == expected
+
+
+def test_a_trailing_stop_in_atr_keeps_its_distance_over_a_restart_and_the_removal_of_its_instance() -> None:
+    own = in_atr(trailing_stop="2.5")
+    execution, ledger = entered(plan=Plan(atr=2.0), exits=own)
+    ledger.run(execution, [minute(2, 100, 110, high=120, low=100)])
+    for exits, retired in ((own, False), (own, True)):
+        execution = ledger.restore(state(spec(exits=exits, retired=retired), on_removed="keep"))
+    ledger.run(execution, [minute(3, 116, high=116, low="115.01"), minute(4, 116, low=115)])
+    assert exits_of(ledger) == [("trailing_stop", D(115), 4)]
+    assert ledger.fills()[0].trail_distance == 5
+
+
+@pytest.mark.parametrize("plan", [Plan(), Plan(atr=0.0)])
+def test_nothing_is_opened_whose_exits_have_no_distance(plan: Plan) -> None:
+    execution, ledger = entered(plan=plan, exits=in_atr(stop_loss=2))
+    assert execution.positions(MARKET)[0].quantity == 0
+    assert ledger.decisions()[0].reason == "its exits are in ATR, and that is 0: opens nothing"
+
+
+@pytest.mark.parametrize(
+    ("exits", "message"),
+    [
+        ({"stop_loss_percent": 2, "stop_loss_atr": 3}, "stop_loss_percent is 2 and stop_loss_atr is 3: give one"),
+        ({"trailing_stop_percent": 2, "trailing_stop_atr": 3}, "give one of the two"),
+        ({"atr_period": 20, "stop_loss_percent": 2}, "atr_period is 20, but no exit is in ATR: set stop_loss_atr"),
+        ({"stop_loss_atr": 0}, "greater than 0"),
+    ],
+)
+def test_exits_that_contradict_themselves_are_refused(exits: dict[str, int], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Exits.model_validate(exits)
