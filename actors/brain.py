@@ -67,7 +67,7 @@ class BrainActor(Writer):
         self._positions = await self.committed({name: f"brain:{name}" for name in self.markets})
         self._live_from_ms = min((item.live_from_ms for item in instances), default=0)
         self._state = BrainState(instances, config.features, self.markets, self._positions, self._note_failure)
-        kept = [key for market in self.markets for key in self._state.plans(market)]
+        kept = [key for market in self.markets for key in self._state.runs(market)]
         self._state.resume(await self.read(lambda conn: records.read_plans(conn, kept, self._positions)))
         # A book needs the candles of what it still holds, though nobody decides on it any more.
         held = await self.read(lambda conn: retired_markets(conn, instances))
@@ -130,7 +130,12 @@ class BrainActor(Writer):
 
     def facts(self) -> dict[str, Any]:
         edges = [edge.stats() for edges in self._edges.values() for edge in edges]
-        return {"positions": dict(self._positions), "edges": edges}
+        failing = self._state.failures if self._ready.is_set() else {}
+        return {
+            "positions": dict(self._positions),
+            "edges": edges,
+            "failing": [[*key, str(error)] for key, error in failing.items()],
+        }
 
     async def _pull(self, market: str, upto_ms: int | None) -> None:
         """Read from storage what the timeframe actor committed but did not manage to push."""

@@ -99,6 +99,7 @@ def conditions(
         *_about_books(standing.cursors, time_rate),
         *_about_late_decisions(standing.late),
         *_about_channels(answers),
+        *_about_strategies(answers),
     ]
 
 
@@ -193,6 +194,18 @@ def _about_channels(answers: Iterable[dict[str, Any]]) -> Iterable[Condition]:
                     f"{channel['waiting']} are not sent, the oldest for {channel['oldest_age_s'] // 60} minutes.",
                     "notify",
                 )
+
+
+def _about_strategies(answers: Iterable[dict[str, Any]]) -> Iterable[Condition]:
+    for each in answers:
+        for instance, market, interval, error in each.get("failing", ()):
+            yield Condition(
+                f"strategy:{instance}:{market}:{interval}",
+                f"{instance} fails on the {interval} candles of {market}",
+                f"{error} It holds what it has, and decides again on the first candle that it answers; no other"
+                " strategy is touched.",
+                market,
+            )
 
 
 async def _standing(connection: Connection, markets: Sequence[str]) -> Standing:

@@ -67,7 +67,7 @@ class BrainState:
     Guarantees: the same candles give the same signals, bit for bit, wherever the run was cut and seeded again; nothing
     depends on a later candle; a candle that was handled is ignored when it comes again. Nothing here is durable: after
     a restart give the committed ``positions`` (close time by market), ``seed`` every lane that ``needs`` names, and
-    ``resume`` the states of strategies that have one.
+    ``resume`` from the newest committed signals.
     """
 
     def __init__(
@@ -112,6 +112,12 @@ class BrainState:
         """How many of the newest candles each lane of ``market`` wants after a restart."""
         return tuple(SeedNeed(lane.interval, lane.history) for lane in self._lanes[market].values())
 
+    def runs(self, market: str) -> list[tuple[str, str, str]]:
+        """(instance, market, interval) of everything that decides on ``market``."""
+        return [
+            (run.instance_id, market, interval) for interval, lane in self._lanes[market].items() for run in lane.runs
+        ]
+
     def plans(self, market: str) -> dict[tuple[str, str, str], Plan]:
         """Of each instance with a state of its own on ``market``, by (instance, market, interval), what it is now."""
         return {
@@ -121,13 +127,24 @@ class BrainState:
             if run.evaluator.idle.state is not None
         }
 
+    @property
+    def failures(self) -> dict[tuple[str, str, str], StrategyFailed]:
+        """By (instance, market, interval), what a strategy failed with on the newest candle that it was asked about."""
+        return {
+            (run.instance_id, market, interval): run.failure
+            for market, lanes in self._lanes.items()
+            for interval, lane in lanes.items()
+            for run in lane.runs
+            if run.failure is not None
+        }
+
     def resume(self, plans: Mapping[tuple[str, str, str], Plan]) -> None:
-        """Let instances go on from the plans of their newest committed signals, as ``plans`` names them."""
+        """Let instances go on from the plans of their newest committed signals, by the names of ``runs``."""
         for (identity, market, interval), plan in plans.items():
             lane = self._lanes.get(market, {}).get(interval)
             for run in lane.runs if lane is not None else ():
                 if run.instance_id == identity:
-                    run.evaluator.resume(plan)
+                    run.resume(plan)
 
     def seed(self, market: str, interval: str, candles: Iterable[Candle], holes: Iterable[Hole] = ()) -> None:
         """Warm one lane up, from nothing and silently, with candles in order that were handled before.

@@ -11,6 +11,7 @@ from actors.troubles import Standing, Troubles, conditions
 from trading.candles import Hole, HoleReason
 from trading.config.model import Config
 from trading.intervals import MINUTE_MS
+from trading.notify.trouble import TroubleWatch
 from trading.storage import markets, quality
 from trading.storage.database import Connection, Database
 from trading.storage.settings import DatabaseTarget
@@ -110,6 +111,19 @@ async def test_a_second_venue_that_fails_is_told_once_and_once_when_it_answers_a
     first, over = (str(row["body"]) for row in alerts)
     assert f"binance_usdm:BTCUSDT lends {SAMPLE_MARKET} nothing" in first
     assert "Over: " in over
+
+
+def test_a_strategy_that_fails_is_trouble_until_it_answers() -> None:
+    error = "Strategy mine failed on the 5m candle of m:X. Mend it and try it with `manta strategies check mine`."
+    failing = [{"actor": "brain", "failing": [["mine-1234", "m:X", "5m", error]]}, *WELL]
+    (found,) = conditions(failing, FINE, {}, 1.0)
+    assert (found.name, found.stream, found.after_s) == ("strategy:mine-1234:m:X:5m", "m:X", 0.0)
+    assert found.title == "mine-1234 fails on the 5m candles of m:X"
+    assert found.message.startswith(error)
+    watch = TroubleWatch()
+    told = [watch.see(mono, 1000, [found] if mono < 60 else []).events for mono in range(0, 600, 10)]
+    assert [event.payload["over"] for events in told for event in events] == [False, True]
+    assert names([{"actor": "brain", "failing": []}]) == []
 
 
 async def test_trouble_is_told_and_remembered_in_one_transaction(database: DatabaseTarget, tmp_path: Path) -> None:

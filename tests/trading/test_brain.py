@@ -398,3 +398,49 @@ def test_a_strategy_that_fails_holds_and_no_other_suffers() -> None:
     assert ["ZeroDivisionError" in str(error) for error in told] == [True]
     with pytest.raises(StrategyFailed, match="line 22"):
         run(BrainState(instances, (), [MARKET]), closes(9, 7, 8))
+
+
+def test_what_a_strategy_fails_with_is_known_until_it_answers_and_over_a_restart() -> None:
+    config = Config.model_validate({"markets": [MARKET], "strategies": [own(FRAGILE), ma(2)]})
+    instances = resolve_instances(config, 0)
+
+    def started(positions: dict[str, int]) -> BrainState:
+        return BrainState(instances, (), [MARKET], positions, lambda _error: None)
+
+    series = closes(9, 7, 8)
+    brain = started({})
+    run(brain, series[:1])
+    assert brain.failures == {}
+    failed = next(item for item in signals(run(brain, series[1:2])) if item.plan.tag == FAILED)
+    key = (failed.instance_id, MARKET, "1m")
+    told = str(brain.failures[key])
+    assert all(text in told for text in ("Strategy mine", "1m candle", MARKET, "ZeroDivisionError", "check mine"))
+
+    again = started({MARKET: series[1].close_time_ms})
+    again.seed(MARKET, "1m", series[:2])
+    assert set(again.runs(MARKET)) > {key}
+    again.resume({key: failed.plan})
+    assert {where: str(error) for where, error in again.failures.items()} == {key: told}
+    run(again, series[2:])
+    assert again.failures == {}
+
+
+def guarded(period: int, **more: Any) -> dict[str, Any]:
+    return {**ma(3), "exits": {"stop_loss_atr": 2, "atr_period": period}, **more}
+
+
+def test_a_signal_tells_the_atr_that_its_exits_are_measured_in_and_waits_for_it() -> None:
+    series = random_minutes(NOON, 40, seed=3)
+    brain = make(guarded(5), features=[{"name": "shown", "kind": "atr", "params": {"period": 5}, "intervals": ["1m"]}])
+    out = run(brain, series)
+    told = [(item.status, item.plan.atr) for item in signals(out)]
+    values = [item.value for item in out if isinstance(item, FeatureValue)]
+    # The average itself is warm after 3 candles, the ATR after 6.
+    assert told[:5] == [("warming", None)] * 5
+    assert told[5:] == [("ready", value) for value in values[5:]]
+    assert signals(out)[4].warm_need == 6
+    for cut in (2, 10, 33):
+        again = make(guarded(5), positions={MARKET: series[cut - 1].close_time_ms})
+        [need] = again.needs(MARKET)
+        again.seed(MARKET, "1m", series[:cut][-need.candles :])
+        assert signals(run(again, series[cut:])) == signals(out)[cut:]

@@ -166,7 +166,7 @@ class Evaluator:
             f" {at}: {what}. It saw {saw}.",
             field="strategy",
             value=self._strategy.name,
-            fix="Mend it and try it with `manta strategies check`.",
+            fix=f"Mend it and try it with `manta strategies check {self._strategy.name}`.",
         )
 
 
