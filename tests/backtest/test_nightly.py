@@ -19,8 +19,10 @@ from tests.backtest.lived import (
     Life,
 )  # fmt: skip
 from tests.trading.series import hole
+from trading.accounts.execution import OVERTAKEN
 from trading.candles import HoleReason
 from trading.config.model import Book, Config, Costs
+from trading.config.rules import Exits
 from trading.errors import DataHole
 from trading.events import Heal
 from trading.intervals import DAY_MS, HOUR_MS, MINUTE_MS, parse_interval
@@ -322,6 +324,31 @@ async def test_a_day_whose_configuration_changed_is_replayed_as_it_was_configure
     assert (run.status, run.unexplained) == ("identical", 0), differences[:3]
     assert (await check(empty, THIRD_DAY)).run.unexplained == 0
     assert await empty.fetchval("select count(*) from book_configs") == 2
+
+
+async def test_exits_that_overtake_orders_and_those_of_what_was_removed_are_replayed(empty: asyncpg.Connection) -> None:
+    """Orders are half an hour on their way, over midnight too; at noon one instance goes and leaves its positions."""
+    quick, slow = CONFIG.strategies
+    exits = Exits(stop_loss_percent=Decimal("0.2"), take_profit_atr=Decimal(8), trailing_stop_atr=Decimal(12))
+    config = CONFIG.model_copy(
+        update={
+            "strategies": (quick.model_copy(update={"exits": exits}), slow),
+            "books": {"paper": Book(on_removed="keep", costs=Costs(order_latency_minutes=30))},
+        }
+    )
+    number = (NOON - BEGIN) // MINUTE_MS
+    life = await Life(empty, config).begin()
+    await life.tell(MINUTES[:number])
+    await life.restart(config.model_copy(update={"strategies": (slow,)}), NOON + 3 * MINUTE_MS)
+    await life.tell(MINUTES[number:])
+    for day_ms in (FIRST_DAY, SECOND_DAY):
+        run, differences = await check(empty, day_ms)
+        assert run.complete
+        # What was decided while an order was open was not acted on, which is told apart and always explained.
+        assert {(item.kind, item.field, item.explained) for item in differences} <= {("decision", "outcome", True)}
+    assert await empty.fetchval("select count(*) from orders where reason = $1", OVERTAKEN) > 5
+    kept = "select count(*) from fills where instance_id like 'quick%' and time >= at_ms($1) and role = 'exit'"
+    assert await empty.fetchval(kept + " and reason <> 'decision'", NOON + 40 * MINUTE_MS) > 0
 
 
 async def test_what_still_followed_the_old_configuration_at_the_change_is_explained(empty: asyncpg.Connection) -> None:

@@ -11,6 +11,7 @@ from decimal import ROUND_DOWN, Decimal
 from typing import NamedTuple
 
 from trading.accounts.books import MONEY, SleeveSpec
+from trading.config.rules import NO_EXITS, Exits
 
 __all__ = ["RetiredSleeve", "retired_specs", "share_out"]
 
@@ -19,19 +20,34 @@ _STEP = Decimal("1e-8")
 
 
 class RetiredSleeve(NamedTuple):
-    """A sleeve that holds cash or a position, and that no configured instance has any more."""
+    """A sleeve that holds cash or a position, and that no configured instance has any more.
+
+    ``exits`` are those of its last configuration, which close what it holds as before.
+    """
 
     instance_id: str
     market: str
     interval: str
     profile: str
+    exits: Exits = NO_EXITS
 
 
 def retired_specs(retired: Sequence[RetiredSleeve]) -> list[SleeveSpec]:
     """What ``ExecutionState`` needs of them. They lack nothing and never open anything."""
     one = Decimal(1)
     return [
-        SleeveSpec(item.instance_id, item.market, item.interval, item.profile, one, one, _ZERO, 0, retired=True)
+        SleeveSpec(
+            item.instance_id,
+            item.market,
+            item.interval,
+            item.profile,
+            one,
+            one,
+            _ZERO,
+            0,
+            retired=True,
+            exits=item.exits,
+        )
         for item in retired
     ]
 

@@ -46,7 +46,7 @@ class BookConfig:
             "instances": [_plain(item) for item in self.instances],
             "features": [item.model_dump(mode="json") for item in self.features],
             "heal_wait_minutes": self.heal_wait_minutes,
-            "retired": [list(item) for item in self.retired],
+            "retired": [[*item[:4], _rules(item.exits)] for item in self.retired],
         }
 
     @classmethod
@@ -56,7 +56,10 @@ class BookConfig:
             tuple(_instance(item) for item in data["instances"]),
             tuple(FeatureSpec.model_validate(item) for item in data["features"]),
             int(data["heal_wait_minutes"]),
-            tuple(RetiredSleeve(*item) for item in data.get("retired", ())),
+            tuple(
+                RetiredSleeve(*item[:4], *(Exits.model_validate(rules) for rules in item[4:]))
+                for item in data.get("retired", ())
+            ),
         )
 
 
@@ -146,9 +149,13 @@ def _execution(book: str) -> str:
     return f"execution:{book}:"
 
 
+def _rules(section: Section) -> dict[str, Any]:
+    return section.model_dump(mode="json", exclude_defaults=True)
+
+
 def _plain(instance: Instance) -> dict[str, Any]:
     data = asdict(instance)
-    rules = {name: getattr(instance, name).model_dump(mode="json", exclude_defaults=True) for name in _RULES}
+    rules = {name: _rules(getattr(instance, name)) for name in _RULES}
     return (
         {key: str(value) if isinstance(value, Decimal) else value for key, value in data.items()}
         | rules

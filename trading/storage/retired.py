@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from trading.accounts.capital import RetiredSleeve
+from trading.config.rules import Exits
 from trading.instances import Instance
 from trading.storage.database import Connection
 
 __all__ = ["read_retired", "retired_markets"]
 
 _HOLDING = """
-select p.book, p.instance_id, m.venue || ':' || m.symbol as market, p.interval, coalesce(i.profile, 'perp') as profile
+select p.book, p.instance_id, m.venue || ':' || m.symbol as market, p.interval, coalesce(i.profile, 'perp') as profile,
+    coalesce(i.exits, '{}') as exits
 from positions p join markets m on m.id = p.market_id left join instances i using (instance_id)
 where ($1::text is null or p.book = $1) and (
     p.quantity <> 0 or p.cash <> 0 or exists (
@@ -34,7 +36,11 @@ async def read_retired(connection: Connection, book: str, instances: Iterable[In
         for interval in item.intervals
     }
     rows = await connection.fetch(_HOLDING, book)
-    return [RetiredSleeve(*row[1:]) for row in rows if (row[1], row[2], row[3]) not in configured]
+    return [
+        RetiredSleeve(row[1], row[2], row[3], row[4], Exits.model_validate(row["exits"]))
+        for row in rows
+        if (row[1], row[2], row[3]) not in configured
+    ]
 
 
 async def retired_markets(connection: Connection, instances: Iterable[Instance]) -> set[tuple[str, str]]:

@@ -16,12 +16,14 @@ from trading.accounts.books import MONEY, SleeveSpec
 from trading.accounts.capital import RetiredSleeve, retired_specs, share_out
 from trading.accounts.records import Decision, Order, Transfer
 from trading.accounts.removal import REMOVED
+from trading.candles import Candle
+from trading.config.rules import NO_EXITS, Exits
 
 CAPITAL = D(1000)
 
 
-def gone(*names: str) -> list[SleeveSpec]:
-    return retired_specs([RetiredSleeve(name, MARKET, "1m", "perp") for name in names])
+def gone(*names: str, exits: Exits = NO_EXITS) -> list[SleeveSpec]:
+    return retired_specs([RetiredSleeve(name, MARKET, "1m", "perp", exits) for name in names])
 
 
 def holding(target: str = "LONG", price: int = 100) -> Ledger:
@@ -83,6 +85,32 @@ def test_a_kept_position_is_marked_funded_and_never_traded_until_its_instance_co
     out = ledger.run(execution, [fifth, signal(fifth, "FLAT"), minute(5, 160)])
     assert [item.reason for item in out if isinstance(item, Decision)] == [""]
     assert execution.positions(MARKET)[0].quantity == 0
+
+
+@pytest.mark.parametrize(
+    ("exits", "candle", "reason", "price"),
+    [
+        (Exits(stop_loss_percent=D(5)), minute(4, 100, low=94), "stop_loss", D(95)),
+        (Exits(trailing_stop_percent=D(10)), minute(4, 100, low=94), "trailing_stop", D(99)),
+        (Exits(take_profit_percent=D(20)), minute(4, 100, high=125), "take_profit", D(120)),
+        (Exits(max_hold_candles=3), minute(4, 103), "time_exit", D(103)),
+    ],
+)
+def test_a_kept_position_keeps_the_exits_of_its_last_configuration_over_restarts(
+    exits: Exits, candle: Candle, reason: str, price: Decimal
+) -> None:
+    ledger = holding()
+    for number in (2, 3):
+        execution = go_on(ledger, *gone("a", exits=exits), on_removed="keep")
+        ledger.run(execution, [minute(number, 100, high=110 if number == 2 else None)])
+        assert execution.positions(MARKET)[0].quantity == D(10)
+    execution = go_on(ledger, *gone("a", exits=exits), on_removed="keep")
+    ledger.run(execution, [candle])
+    fill = ledger.fills()[-1]
+    slipped = price if reason == "take_profit" else price * (1 - PAID.slippage)
+    assert (fill.reason, fill.price, fill.quantity, fill.time_ms) == (reason, slipped, D(10), candle.open_time_ms)
+    assert execution.positions(MARKET)[0].quantity == 0
+    assert not [item for item in ledger.decisions() if item.reason == REMOVED]
 
 
 def test_an_opening_order_under_way_is_finished_and_its_second_leg_dropped() -> None:

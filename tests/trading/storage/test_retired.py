@@ -1,5 +1,6 @@
 """What holds something and is configured no more is found, and nothing else."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import asyncpg
@@ -8,6 +9,7 @@ from tests.trading.storage.conftest import MARKET, START
 from trading.accounts.capital import RetiredSleeve
 from trading.accounts.records import Position
 from trading.config.model import Book
+from trading.config.rules import Exits
 from trading.instances import Instance
 from trading.storage.records import upsert_book, upsert_instances, upsert_positions
 from trading.storage.retired import read_retired, retired_markets
@@ -27,7 +29,8 @@ def sleeve(identity: str, interval: str, quantity: int, cash: int) -> Position:
 
 async def test_sleeves_that_hold_something_and_that_nobody_has_are_retired(connection: asyncpg.Connection) -> None:
     await upsert_book(connection, "paper", Book())
-    await upsert_instances(connection, [instance("gone", "1m"), instance("less", "1m", "5m")])
+    exits = Exits(stop_loss_percent=Decimal("2.5"), max_hold_candles=7)
+    await upsert_instances(connection, [replace(instance("gone", "1m"), exits=exits), instance("less", "1m", "5m")])
     await upsert_positions(
         connection,
         [
@@ -39,7 +42,7 @@ async def test_sleeves_that_hold_something_and_that_nobody_has_are_retired(conne
     )
     now = [instance("less", "1m")]
     assert await read_retired(connection, "paper", now) == [
-        RetiredSleeve("gone", MARKET, "1m", "spot"), RetiredSleeve("less", MARKET, "5m", "spot"),
+        RetiredSleeve("gone", MARKET, "1m", "spot", exits), RetiredSleeve("less", MARKET, "5m", "spot"),
     ]  # fmt: skip
     assert await retired_markets(connection, now) == {("paper", MARKET)}
     assert await read_retired(connection, "other", now) == []
