@@ -68,7 +68,7 @@ def _costs(request: RunRequest, whose: str, costs: Charges) -> list[str]:
 
 
 def _entries(request: RunRequest, sources: Sequence[Source]) -> list[str]:
-    lots = {source.market.key: source.market.lot_size for source in sources}
+    lots = {source.market.key: f"{source.market.lot_size:f}" for source in sources}
     parts = sum(len(item.markets or request.traded) * len(item.intervals) for item in request.configured)
     lines = []
     if len(request.configured) > 1 or len(request.traded) > 1:

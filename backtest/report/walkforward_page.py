@@ -89,7 +89,7 @@ def _folds(results: Mapping[str, Any]) -> str:
         ]
         for fold in results["folds"]
     ]  # fmt: skip
-    head = ["fold", "training", "test", "chosen", "Sharpe trained", "tested", "return", "at twice the costs", "trades"]
+    head = ["fold", "training", "test", "chosen", "Sharpe trained", "tested", "return", "twice the costs", "trades"]
     return table(head, rows)
 
 
@@ -176,7 +176,7 @@ def _heat_words(grid: Mapping[str, Sequence[float]], search: Mapping[str, Any]) 
     best = search["best"]["params"]
     others = {name: value for name, value in best.items() if name not in (across, down)}
     kept = f" The others are as the best set has them: {_params(others)}." if others else ""
-    refused = f" {search['refused']} sets were refused by the strategy." if search["refused"] else ""
+    refused = f" Refused by the strategy and left out: {search['refused']}." if search["refused"] else ""
     return (
         "Sharpe ratio of each set over all days, in sample; the best is framed. A plateau around it is worth more than"
         f" the peak.{kept}{refused}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +19,9 @@ from backtest.reproduce import compare
 from backtest.run import BacktestRequest, BookRequest, RunRequest, Source, read_request, run_backtest
 from tests.trading.series import MARKET, at, random_minutes
 from trading.candles import Candle, Hole, HoleReason
+from trading.config.model import Config
 from trading.errors import BadInput, DataHole
+from trading.instances import resolve_instances
 from trading.intervals import MINUTE_MS
 from trading.markets import Market
 
@@ -93,6 +96,13 @@ def test_instances_share_the_capital_by_their_shares_markets_and_intervals() -> 
     # The slow one is a spot instance: it never goes short.
     assert {trade.direction for trade in result.trades if trade.instance_id.startswith("slow")} == {"LONG"}
     assert any("divided over 5 parts" in line for line in summary["assumptions"])
+
+
+def test_instances_are_who_they_are_live() -> None:
+    config = Config.model_validate({"markets": [MARKET, ETH], "strategies": [{**FAST, "markets": [ETH]}, SLOW]})
+    wanted = BookRequest(strategies=config.strategies, markets=config.markets)
+    live = resolve_instances(config, START)
+    assert [replace(item, book="paper") for item in wanted.instances(START)] == live
 
 
 def test_each_venue_charges_its_own_and_the_twin_twice_that() -> None:
@@ -184,5 +194,9 @@ def test_a_book_is_compared_with_another_and_with_a_single_run() -> None:
     single = compare(stored(alone(MARKET), BOTH[:1]), one)
     assert single["request"]["markets"] == [[MARKET], [MARKET, ETH]]
     assert single["parts"][f"ma44 {MARKET} 5m"] == [single["figures"]["total_return"][0], None]
+    # Of a run from before parts were stored there is nothing to put beside them.
+    old = stored(alone(MARKET), BOTH[:1])
+    old["results"] = {name: value for name, value in old["results"].items() if name != "parts"}
+    assert set(compare(old, one)["parts"]) == set(found["parts"])
     assert read_request(one["config"]) == book_of_two()
     assert read_request(alone(MARKET).model_dump(mode="json")) == alone(MARKET)

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.manta.conftest import Place
+from tests.trading.strategies.own import put
+from tests.trading.strategies.own import text as rule_text
 
 BTC, ETH = "binance:BTCUSDT", "binance:ETHUSDT"
 RANGE = ("--end", "2025-05-24")
@@ -81,6 +83,25 @@ def test_the_configured_instances_run_as_they_would_live(place: Place, files: di
     # A market alone leaves out who does not trade it.
     [part] = place.run("backtest", "run", *RANGE, "--market", ETH, "--file", str(files[ETH]), "--json").value["parts"]
     assert (part["instance"], part["market"]) == ("calm", ETH)
+
+
+def test_each_own_strategy_of_a_book_is_checked_before_its_first_run(
+    place: Place, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = rule_text("return LONG if now.close > p.level * 1_000 else FLAT")
+    cheat = rule_text("return LONG if random.random() > 0.5 else FLAT", imports="import random")
+    place.config(f"markets: [{BTC}]\n")
+    put(place.folder / "strategies", mine=honest, lucky=cheat)
+    run = ("backtest", "run", *RANGE, "--file", str(files[BTC]), "--intervals", "1h", "--strategy", "ma44", "--json")
+    done = place.run(*run, "--strategy", "mine")
+    assert done.status == 0, done.err
+    assert list(done.value["strategy_check"]["by"]) == ["mine"]
+    refused = place.run(*run, "--strategy", "lucky")
+    assert (refused.status, refused.value["field"]) == (2, "strategy")
+    assert "it draws by chance" in refused.value["message"]
+    # Remembered: the check is not done again, so it need not even be there.
+    monkeypatch.setattr("backtest.checked.require_honest", None)
+    assert place.run(*run, "--strategy", "mine").status == 0
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_the_heat_table_has_a_cell_for_each_set_and_frames_the_best(results: dic
             assert cell == ("–" if score is None else f"{score:,.2f}")
     # A fast average slower than the slow one was refused.
     assert shown[1][3] == "–"
-    assert "1 sets were refused" in text
+    assert "left out: 1." in text
     best = results["search"]["best"]
     assert re.findall(r'best">(.*?)</td>', text) == [f"{best['sharpe']:,.2f}"]
 
