@@ -4,7 +4,7 @@ import { get, post } from "./api.js";
 import { refusal } from "./dialogs.js";
 import * as format from "./format.js";
 import { $, calm, follow, frame, loadHealth, report } from "./frame.js";
-import { deleteButton, figure, keepFocus, marketsOf, spanOf, stateCell, strategiesOf, titleOf, unfinished } from "./runs.js";
+import { deleteButton, figure, keepFocus, marketsOf, spanCell, spanOf, stateCell, strategiesOf, titleOf, unfinished } from "./runs.js";
 import { node, stack, table } from "./tables.js";
 import { close, loadWalks } from "./walkforwards.js";
 
@@ -32,7 +32,7 @@ function draw() {
   $("runs-sum").textContent = `${runs.length}${state.cursor ? "+" : ""}${waiting ? `, ${waiting} not finished` : ""}${runs.length > 1 ? " · select two to compare" : ""}`;
   $("older").hidden = !state.cursor;
   keepFocus($("runs"), () => stack($("runs"), "Backtests, the newest first",
-    ["compare", "strategy", "market", "range", "return", "Sharpe", "max drawdown", "twice the costs", "trades", "state", ""], runs.map(row),
+    ["compare", "strategy", "market", "range", "return", "Sharpe", "max drawdown", "twice the costs", "trades", "state", "actions"], runs.map(row),
     "No backtest yet. Start one above: a strategy and a market are enough."));
 }
 
@@ -42,7 +42,7 @@ function row(run) {
     node("td", {}, done ? node("input", { type: "checkbox", className: "check", defaultChecked: state.chosen.includes(run.run_id), ariaLabel: `Compare ${titleOf(run)}, ${format.time(run.created_at)}`,
       disabled: state.chosen.length > 1 && !state.chosen.includes(run.run_id), data: { key: `compare ${run.run_id}` }, onchange: (change) => choose(run.run_id, change.target.checked) }) : null),
     node("td", { className: "left" }, node("span", {}, node("b", { textContent: strategiesOf(run) }), node("small", { textContent: format.params(run.config.params) || "default parameters" }))),
-    node("td", {}, node("span", {}, marketsOf(run), node("small", { textContent: run.intervals.join(", ") }))), spanOf(run),
+    node("td", {}, node("span", {}, marketsOf(run), node("small", { textContent: run.intervals.join(", ") }))), spanCell(run),
     figure(found.total_return, format.percent, format.tone(found.total_return)), figure(found.sharpe, format.ratio),
     figure(found.max_drawdown == null ? null : -found.max_drawdown, format.percent), figure(found.pessimistic?.total_return, format.percent, format.tone(found.pessimistic?.total_return)),
     found.trades == null ? "–" : format.amount(found.trades), stateCell(run),
@@ -66,10 +66,11 @@ function choose(id, wanted) {
   compare();
 }
 
+const money = (value) => format.amount(value, 2);
 const FIGURES = [
-  ["total return", "total_return", format.percent], ["final equity", "final_equity", format.price], ["Sharpe", "sharpe", format.ratio], ["Sortino", "sortino", format.ratio],
+  ["total return", "total_return", format.percent], ["final equity", "final_equity", money], ["Sharpe", "sharpe", format.ratio], ["Sortino", "sortino", format.ratio],
   ["max drawdown", "max_drawdown", (value) => format.percent(value == null ? null : -value)], ["trades", "trades", format.amount], ["win rate", "win_rate", (value) => format.percent(value, false)],
-  ["profit factor", "profit_factor", format.ratio], ["fees", "fees", format.price], ["exposure", "exposure", (value) => format.percent(value, false)], ["days", "days", format.amount],
+  ["profit factor", "profit_factor", format.ratio], ["fees", "fees", money], ["exposure", "exposure", (value) => format.percent(value, false)], ["days", "days", format.amount],
 ];
 
 function compare() {
@@ -78,7 +79,7 @@ function compare() {
   if (runs.length < 2) return;
   const lines = [
     ["strategy", ...runs.map(strategiesOf)], ["parameters", ...runs.map((run) => format.params(run.config.params) || "default")], ["market", ...runs.map(marketsOf)], ["intervals", ...runs.map((run) => run.intervals.join(", "))],
-    ["range", ...runs.map(spanOf)], ["profile", ...runs.map((run) => run.config.profile ?? "–")], ["capital", ...runs.map((run) => format.price(run.config.capital))],
+    ["range", ...runs.map(spanOf)], ["profile", ...runs.map((run) => run.config.profile ?? "–")], ["capital", ...runs.map((run) => money(run.config.capital))],
     ...FIGURES.map(([name, key, shown]) => [name, ...runs.map((run) => shown(run.results[key]))]),
     ...FIGURES.slice(0, 5).map(([name, key, shown]) => [`${name} at twice the costs`, ...runs.map((run) => shown(run.results.pessimistic?.[key]))]),
   ];

@@ -32,9 +32,10 @@ export function monthName(period) {
   return `${MONTHS[Number(period.slice(5, 7)) - 1]} ${period.slice(0, 4)}`;
 }
 
-function cell(item, name, text, onChoose) {
+// Its name begins with what it shows, `seen`, as people who speak to their browser say that.
+function cell(item, name, text, onChoose, seen = text) {
   return shaded(item, node("button", {
-    type: "button", className: `cell ${level(item)}`, title: `${name}: ${words(item)}`, ariaLabel: `${name}: ${words(item)}`,
+    type: "button", className: `cell ${level(item)}`, title: `${name}: ${words(item)}`, ariaLabel: `${seen}, ${name}: ${words(item)}`,
     textContent: text, data: { period: item.period }, onclick: () => onChoose(item),
   }));
 }
@@ -76,8 +77,9 @@ export function days(items, onChoose) {
   for (let number = 1; number <= count; number += 1) {
     const period = `${items[0].period.slice(0, 7)}-${String(number).padStart(2, "0")}`, item = byPeriod.get(period);
     if (!item) { cells.push(node("span", { className: "cell blank", textContent: String(number) })); continue; }
-    const shown = cell(item, format.date(Date.parse(period)), "", onChoose);
-    shown.append(node("b", { textContent: String(number) }), node("small", { textContent: item.missing ? `−${short(item.missing)}` : item.absent ? `(${short(item.absent)})` : "" }));
+    const lacking = item.missing ? `−${short(item.missing)}` : item.absent ? `(${short(item.absent)})` : "";
+    const shown = cell(item, format.date(Date.parse(period)), "", onChoose, [number, lacking].filter(Boolean).join(" "));
+    shown.append(node("b", { textContent: String(number) }), " ", node("small", { textContent: lacking }));
     cells.push(shown);
   }
   return node("div", { className: "month num" }, ...cells);

@@ -13,10 +13,17 @@ export const strategiesOf = (run) => [...new Set(several(run.strategies ?? run.c
 export const marketsOf = (run) => several(run.markets ?? run.config?.markets, run.market).join(", ");
 export const titleOf = (run) => `${strategiesOf(run)} on ${marketsOf(run)} ${run.intervals.join(", ")}`;
 
-export function spanOf(run) {
+function reach(run) {
   const { start_ms: from, end_ms: to } = run.config?.backtest ?? run.config ?? {};
   const start = run.results?.start ?? from, end = run.results?.end ?? to;
-  return start == null && end == null ? "all recorded" : `${start == null ? "first" : format.date(start)} – ${end == null ? "newest" : format.date(end)}`;
+  return start == null && end == null ? ["all recorded"] : [start == null ? "first" : format.date(start), end == null ? "newest" : format.date(end)];
+}
+
+export const spanOf = (run) => reach(run).join(" – ");
+
+export function spanCell(run) {
+  const [start, end] = reach(run);
+  return node("td", {}, node("span", {}, start, end ? node("small", { textContent: `to ${end}` }) : null));
 }
 
 export function stateCell(run) {

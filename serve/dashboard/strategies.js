@@ -25,7 +25,7 @@ async function loadRunning() {
 }
 
 const instance = (item) => node("section", { className: "instance", ariaLabel: `Instance ${item.name}` },
-  node("h3", {}, item.name, node("span", { className: "tag soft", textContent: item.strategy }), node("span", { className: "tag soft", textContent: `${item.book} · ${item.mode}` }),
+  node("h3", {}, item.name, node("span", { className: "tag soft", textContent: item.strategy }), node("span", { className: "tag soft", textContent: item.book === item.mode ? item.book : `${item.book} · ${item.mode}` }),
     node("small", { textContent: [item.profile, format.params(item.params)].filter(Boolean).join(" · ") })), node("div", { id: `sleeves-${item.instance_id}` }));
 
 function fill(place, item) {
@@ -61,7 +61,7 @@ async function loadShelf() {
   $("broken-panel").hidden = !broken.length;
   $("broken-sum").textContent = `${broken.length}`;
   $("broken").replaceChildren(...broken.map((item) => node("li", {},
-    node("b", { textContent: `${item.name}.py` }), item.line == null ? "" : node("span", { className: "tag down", textContent: `line ${item.line}` }),
+    node("b", { textContent: `${item.name}.py` }), " ", item.line == null ? "" : node("span", { className: "tag down", textContent: `line ${item.line}` }),
     node("div", { textContent: item.error }), node("div", { className: "soft", textContent: item.fix }))));
 }
 

@@ -22,6 +22,16 @@ export function table(place, caption, heads, rows, empty) {
   const scrolled = place.scrollTop;
   place.replaceChildren(node("table", {}, node("caption", { className: "sr", textContent: caption }), node("thead", {}, head), node("tbody", {}, ...body)));
   place.scrollTop = scrolled;
+  reachable(place, caption);
+}
+
+// What scrolls can be scrolled with the keyboard, and says what it is.
+function reachable(place, caption) {
+  const scrolls = place.scrollHeight > place.clientHeight || place.scrollWidth > place.clientWidth;
+  if (scrolls === place.hasAttribute("tabindex") || place === document.activeElement) return;
+  for (const [name, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", caption]])
+    if (scrolls) place.setAttribute(name, value);
+    else place.removeAttribute(name);
 }
 
 // The same, each cell with the name of its column: on a narrow screen a row becomes a card. Roles, as such styling takes them away.
@@ -31,13 +41,18 @@ export function stack(place, caption, heads, rows, empty) {
   table(fresh, caption, heads, rows, empty);
   const made = fresh.querySelector("table"), old = place.querySelector("table");
   if (made) label(made, heads);
-  if (!made || !old) { place.replaceChildren(...fresh.childNodes); return; }
+  if (!made || !old) {
+    place.replaceChildren(...fresh.childNodes);
+    reachable(place, caption);
+    return;
+  }
   const before = [...old.tBodies[0].rows];
   [...made.tBodies[0].rows].forEach((row, number) => {
     if (before[number]) [...row.cells].forEach((cell, column) => { const had = before[number].cells[column]; if (!had.isEqualNode(cell)) had.replaceWith(cell); });
     else old.tBodies[0].append(row);
   });
   for (const row of before.slice(rows.length)) row.remove();
+  reachable(place, caption);
 }
 
 function label(made, heads) {

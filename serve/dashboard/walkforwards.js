@@ -13,7 +13,7 @@ let shown = null;
 export async function loadWalks() {
   const { items } = await get("/walkforwards", { limit: SHOWN });
   keepFocus($("walks"), () => stack($("walks"), "Walk-forwards, the newest first",
-    ["out of sample", "Sharpe", "max drawdown", "twice the costs", "strategy", "market", "windows", "state", ""], items.map(row),
+    ["out of sample", "Sharpe", "max drawdown", "twice the costs", "strategy", "market", "windows", "state", "actions"], items.map(row),
     "No walk-forward yet. It chooses parameters on the past and judges them on what follows: ./run walkforward run --help"));
   return items.some(unfinished);
 }

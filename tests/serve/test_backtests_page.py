@@ -122,7 +122,7 @@ async def test_a_finished_run_shows_figures_and_its_report_with_the_token(
     _, report = await finished(records, database)
     page, complaints = await opened(browser, server)
     row = page.locator("#runs tbody tr")
-    assert "01 Jun 2025 – 03 Jun 2025" in await row.inner_text()
+    assert "01 Jun 2025\nto 03 Jun 2025" in await row.inner_text()
     total = report["summary"]["total_return"]
     assert f"{abs(total) * 100:.2f} %" in await row.inner_text()
     asked: list[str | None] = []
