@@ -40,8 +40,11 @@ async def read_restart(connection: Connection, book: str, positions: Mapping[str
     """``positions`` is the book's committed cursor by market."""
     unfinished = await records.read_unfinished_orders(connection, book)
     causes = await _decisions_of(connection, book, unfinished)
-    last = []
+    last, extremes = [], list[LotExtremes]()
     for market, position_ms in positions.items():
+        # A minute that was not finished is handled again, and must not know its own high and low beforehand.
+        seen = await records.read_extremes(connection, book, upto_ms=position_ms)
+        extremes += [item for item in seen if item.market == market]
         # A candle healed after execution passed it was never handled: the newest mark says how far it really came.
         marked = await connection.fetchval(
             "select ms(max(e.time)) from equity e join markets m on m.id = e.market_id"
@@ -58,7 +61,7 @@ async def read_restart(connection: Connection, book: str, positions: Mapping[str
         open_orders=[(order, causes[order.decision_id]) for order in unfinished if order.decision_id is not None],
         decided=await records.read_last_decisions(connection, book),
         last_candles=last,
-        extremes=await records.read_extremes(connection, book),
+        extremes=extremes,
     )
 
 

@@ -35,7 +35,8 @@ Item = Candle | Signal
 SPECS = (spec("a", leverage=D(3)), spec("a", interval="5m", size=D("0.7")), spec("b", profile="spot"))
 BOOK = Book(capital=D(3000), costs=PAID, late_after_s=120)
 START = at("2025-06-02 15:40")
-GUARDED = tuple(replace(item, exits=Exits(stop_loss_percent=D(4), take_profit_percent=D(3))) for item in SPECS)
+GUARDS = Exits(stop_loss_percent=D(4), take_profit_percent=D(3), trailing_stop_percent=D(2))
+GUARDED = tuple(replace(item, exits=GUARDS) for item in SPECS)
 SLOW = BOOK.model_copy(update={"costs": PAID.model_copy(update={"order_latency_minutes": 2})})
 
 
@@ -83,13 +84,14 @@ class Office:
         self.items = items
         self.faults = faults
         self.steps: list[str] = []
+        self.cancels: list[int] = []
         self.lives = 0
         self.counts: Counter[str] = Counter()
         self.told: list[tuple[str, bool]] = []
         self.alert_after_s = 30.0
         self._target = target
         self._kill_at: int | None = None
-        self._commits = 0
+        self._desk: OrderDesk | None = None
 
     async def run(self, kill_at: Iterable[int] = ()) -> None:
         """Live until everything is handled; die once at each step number of ``kill_at``, counted over all lives."""
@@ -106,6 +108,8 @@ class Office:
 
     def _step(self, name: str, _position_ms: int) -> None:
         self.steps.append(name)
+        if self._desk is not None and self._desk.counts["canceled"] > len(self.cancels):
+            self.cancels.append(len(self.steps))
         if self._kill_at is not None and len(self.steps) > self._kill_at:
             raise Killed
 
@@ -114,7 +118,7 @@ class Office:
         async with Database(self._target) as database:
             state = self.known()
             broker = PaperBroker(self._target, self.book_id, self.book.costs, state.markets, self.faults)
-            desk: OrderDesk | None = None
+            self._desk = desk = None
             try:
                 position = await database.run(lambda conn: cursors.get_cursor(conn, f"desk:{self.book_id}"))
                 positions = {MARKET: position} if position is not None else {}
@@ -122,7 +126,7 @@ class Office:
                 state.restore(**restart._asdict())
                 state.validate()
                 await database.run(lambda conn: records.insert_transfers(conn, state.start()))
-                desk = OrderDesk(
+                self._desk = desk = OrderDesk(
                     state, broker, self._store(database, state), boundary=self._step, trouble=self._trouble,
                     alert_after_s=self.alert_after_s, ask_again_s=0.001,
                 )  # fmt: skip
@@ -260,21 +264,25 @@ async def test_killed_again_and_again_the_books_come_out_the_same(
 async def test_orders_that_exits_overtake_are_canceled_wherever_the_desk_dies(
     database: DatabaseTarget, storage: Connection
 ) -> None:
-    """Two minutes from a decision to its fill: stops and targets strike while orders are on their way."""
-    items = series(12, 50, dip=0.01)
-    for seed in range(3):
-        source = random.Random(seed)
-        office = Office(database, f"slow{seed}", items)
+    """Two minutes from a decision to its fill: exits strike while orders are on their way. It dies between the commit
+    that says so and the cancel, between the cancel and its answer, and at random.
+    """
+    items = series(27, 50, dip=0.01)
+
+    async def lived(name: str, *deaths: int) -> Office:
+        office = Office(database, name, items)
         office.book, office.specs = SLOW, GUARDED
         await prepare(storage, office.book_id, items)
-        deaths: list[int] = []
-        for _ in range(40 if seed else 0):
-            deaths.append((deaths[-1] if deaths else 0) + source.randint(1, 12))
         await office.run(deaths)
-        assert office.counts["canceled"] > 2
-        assert office.counts["foreign"] == 0
-        assert (office.lives > 10) == bool(seed)
+        assert (office.counts["canceled"] > 2, office.counts["foreign"]) == (True, 0)
         await assert_as_reference(storage, office)
+        return office
+
+    cancels = (await lived("slow")).cancels
+    for number, step in enumerate(cancels[:4]):
+        # The step counted is the one after the cancel.
+        await lived(f"slow{number}", step - 2 + number % 2)
+    assert (await lived("often", *range(5, 200, 9))).lives > 10
 
 
 @pytest.mark.parametrize(
