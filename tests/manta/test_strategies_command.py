@@ -38,7 +38,7 @@ def test_a_strategy_is_shown_with_its_parameters_and_text(place: Place) -> None:
         "period": {"default": 44, "allowed": allowed, "low": 2, "high": 10_000, "whole": True}
     }
     assert answer.value["features"] == {
-        "ma": {"kind": "sma", "params": {"period": 44}, "output": None, "interval": None}
+        "ma": {"kind": "sma", "params": {"period": 44}, "output": None, "interval": None, "multiple": 1}
     }
     assert (answer.value["warmup"], answer.value["has"]) == (44, ["rule", "confidence"])
     assert "def rule(" in answer.value["code"]
