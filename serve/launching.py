@@ -1,32 +1,28 @@
-"""From a client's request to a run that is on its way: every default filled in, and what cannot be run refused."""
+"""From what a client asks for to a request that can be run: every default filled in, and what cannot be refused."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
-import structlog
 from pydantic import ValidationError
 
 from backtest.refusals import explained
 from backtest.requests import BookRequest
 from serve import schemas
 from serve.parameters import Naming, interval_name, span
-from serve.services import Launch, Services
+from serve.services import Services
 from trading.config.model import StrategyInstance
 from trading.errors import BadInput
 from trading.strategies.catalogue import own_text
 from trading.strategies.folder import own_names
 from trading.strategies.registry import load_strategy
 
-__all__ = ["book_request_of", "launched", "request_of", "title_of"]
+__all__ = ["book_request_of", "request_of", "title_of"]
 
 _MA44 = StrategyInstance(name="ma44", strategy="ma44")
-_log = structlog.get_logger(__name__)
 
 
 async def request_of(service: Services, body: schemas.BacktestRequest) -> dict[str, Any]:
@@ -102,22 +98,6 @@ def _instance(service: Services, body: schemas.BookBacktestRequest, name: str, f
     source = _checked(name, dict(body.params), "", folder)
     told = {"name": name, "strategy": name, "source": source, "params": body.params, **asked}
     return {"intervals": service.config.intervals, **told}
-
-
-async def launched(service: Services, launch: Launch, table: str, run_id: UUID, request: dict[str, Any]) -> None:
-    """Start the run whose row in ``table`` is queued; when that fails its row says so, and the error is raised."""
-    try:
-        started = launch(run_id, request)
-        if inspect.isawaitable(started):
-            await started
-    except Exception as error:
-        _log.error("launch_failed", table=table, run_id=str(run_id), exc_info=error)
-        await service.database.fetchval(
-            f"update {table} set status = 'failed', error = $2, finished_at = clock_timestamp() where run_id = $1",  # noqa: S608 - one of two names
-            run_id,
-            f"It could not be started: {type(error).__name__}",
-        )
-        raise
 
 
 def _checked(strategy: str, params: dict[str, Any], source: str, folder: Path) -> str:

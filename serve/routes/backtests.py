@@ -11,21 +11,23 @@ from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from backtest.report.page import page_of, page_style
 from backtest.report.table import trades_csv
+from backtest.run import book_of
 from serve import queries, run_schemas, schemas
-from serve.launching import book_request_of, launched, request_of, title_of
+from serve.launching import book_request_of, request_of, title_of
 from serve.parameters import Paged, Paging
-from serve.problems import NotFound, Refused
+from serve.problems import Refused
+from serve.runs import UNFINISHED, Runs
 from serve.services import Service, Services, json_text
+from trading.storage import backtests as stored
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/backtests", tags=["backtests"])
-_UNFINISHED = ("queued", "running")
-_MAX_WAITING = 16
+_RUNS = Runs("backtest_runs", stored.JOBS, "backtest", "manta backtest run", most=16)
 _TEXT: dict[str, dict[int | str, dict[str, Any]]] = {
     media: {200: {"content": {media: {"schema": {"type": "string"}}}}} for media in ("text/csv", "text/html")
 }
@@ -37,35 +39,18 @@ async def start(service: Service, body: schemas.BookBacktestRequest) -> Response
 
     With ``strategies`` or ``markets`` they share one book; ``results.parts`` then has each one's.
     """
-    if service.launch is None:
-        raise Refused("This server cannot run backtests.", fix="Use `manta backtest run`.")
-    waiting = await service.database.fetchval(
-        "select count(*) from backtest_runs where status = any($1)", list(_UNFINISHED)
-    )
-    if waiting >= _MAX_WAITING:
-        raise Refused(f"{waiting} backtests are waiting or running.", fix="Wait for one to finish, or delete one.")
+    launch = await _RUNS.room(service, service.launch)
     several = body.strategies is not None or body.markets is not None
     request = await (book_request_of(service, body) if several else request_of(service, body))
     strategy, market, intervals = title_of(request)
     run_id = uuid4()
-    await service.database.fetchval(
-        "insert into backtest_runs (run_id, book, strategy, market, intervals, config, status) values ($1, $2,"
-        " $3, $4, $5, $6, 'queued')",
-        run_id,
-        f"backtest-{run_id}",
-        strategy,
-        market,
-        intervals,
-        json.dumps(request),
-    )
-    await launched(service, service.launch, "backtest_runs", run_id, request)
-    path = f"/api/v1/backtests/{run_id}"
-    accepted = {
-        "run_id": str(run_id),
-        "status": "queued",
-        "links": {"self": path, "decisions": f"/api/v1/decisions?book=backtest-{run_id}"},
-    }
-    return JSONResponse(accepted, 202, headers={"Location": path})
+    book = book_of(run_id)
+    async with service.database.connection() as connection:
+        await stored.queue(
+            connection, run_id, book=book, strategy=strategy, market=market, intervals=intervals, config=request
+        )
+    decisions = f"/api/v1/decisions?book={book}"
+    return await _RUNS.launched(service, launch, run_id, request, decisions=decisions)
 
 
 @router.get("", response_model=schemas.Listed[schemas.Backtest])
@@ -87,7 +72,7 @@ async def backtest(service: Service, run_id: UUID) -> Response:
     listing.match("r.run_id = {}", run_id)
     page = await listing.page(service.database, Paging(1, None), forward=False, reverse=False)
     if not page.items:
-        raise _unknown(run_id)
+        raise _RUNS.unknown(run_id)
     return json_text(page.items[0])
 
 
@@ -134,14 +119,7 @@ async def delete(
 ) -> Response:
     """Remove a run and everything in its book. Candles and live decisions are append-only and cannot be deleted."""
     async with service.database.connection() as connection, connection.transaction():
-        row = await connection.fetchrow("select book, status from backtest_runs where run_id = $1 for update", run_id)
-        if row is None:
-            raise _unknown(run_id)
-        if row["status"] in _UNFINISHED and not force:
-            raise Refused(
-                f"This backtest is {row['status']}.", field="run_id", fix="Wait until it is done, or use force=true."
-            )
-        await connection.execute("delete from backtest_runs where run_id = $1", run_id)
+        row = await _RUNS.remove(connection, run_id, force=force)
         # A book that is not the run's own must never be touched, whatever the row says.
         own = await connection.fetchval("select book from books where book = $1 and mode = 'backtest'", row["book"])
         if own is not None:
@@ -160,10 +138,10 @@ async def _reported(service: Services, run_id: UUID, columns: str) -> Any:
         run_id,
     )
     if row is None:
-        raise _unknown(run_id)
+        raise _RUNS.unknown(run_id)
     if not row["reported"]:
         was = "was run before reports were stored" if row["status"] == "done" else f"is {row['status']}"
-        fix = "Wait until it is done." if row["status"] in _UNFINISHED else "Run it again."
+        fix = "Wait until it is done." if row["status"] in UNFINISHED else "Run it again."
         raise Refused(f"This backtest {was}, so it has no report. {row['error']}".strip(), field="run_id", fix=fix)
     return row
 
@@ -173,7 +151,3 @@ def _policy() -> str:
     style = base64.b64encode(hashlib.sha256(page_style().encode()).digest()).decode()
     nothing = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     return f"default-src 'none'; style-src 'sha256-{style}'; {nothing}"
-
-
-def _unknown(run_id: UUID) -> NotFound:
-    return NotFound(f"There is no backtest {run_id}.", field="run_id", value=str(run_id))

@@ -2,56 +2,46 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Query
 from pydantic import ValidationError
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from backtest.honesty.walkforward import WalkForwardRequest, combinations
 from backtest.refusals import explained
 from serve import queries, run_schemas, schemas
-from serve.launching import launched, request_of
+from serve.launching import request_of
 from serve.parameters import Paged, Paging
-from serve.problems import NotFound, Refused
+from serve.runs import Runs
 from serve.services import Service, Services, json_text
+from trading.storage import walkforwards as stored
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/walkforwards", tags=["walkforwards"])
-_UNFINISHED = ("queued", "running")
-_MAX_WAITING = 4
+_RUNS = Runs("walkforwards", stored.JOBS, "walk-forward", "manta walkforward run", most=4)
 _WINDOWS = ("mode", "train", "test", "purge", "embargo", "seed")
 
 
 @router.post("", status_code=202, response_model=run_schemas.WalkforwardAccepted)
 async def start(service: Service, body: run_schemas.WalkforwardRequest) -> Response:
     """Queue a walk-forward over recorded candles. Answers at once; the row shows progress, then results."""
-    if service.launch_walkforward is None:
-        raise Refused("This server cannot run walk-forwards.", fix="Use `manta walkforward run`.")
-    waiting = await service.database.fetchval(
-        "select count(*) from walkforwards where status = any($1)", list(_UNFINISHED)
-    )
-    if waiting >= _MAX_WAITING:
-        raise Refused(f"{waiting} walk-forwards are waiting or running.", fix="Wait for one to finish, or delete one.")
+    launch = await _RUNS.room(service, service.launch_walkforward)
     request = await _request(service, body)
     base, run_id = request["backtest"], uuid4()
-    await service.database.fetchval(
-        "insert into walkforwards (run_id, strategy, market, intervals, config, status)"
-        " values ($1, $2, $3, $4, $5, 'queued')",
-        run_id,
-        base["strategy"],
-        base["market"],
-        base["intervals"],
-        json.dumps(request),
-    )
-    await launched(service, service.launch_walkforward, "walkforwards", run_id, request)
-    path = f"/api/v1/walkforwards/{run_id}"
-    accepted = {"run_id": str(run_id), "status": "queued", "links": {"self": path}}
-    return JSONResponse(accepted, 202, headers={"Location": path})
+    async with service.database.connection() as connection:
+        await stored.queue(
+            connection,
+            run_id,
+            strategy=base["strategy"],
+            market=base["market"],
+            intervals=base["intervals"],
+            config=request,
+        )
+    return await _RUNS.launched(service, launch, run_id, request)
 
 
 @router.get("", response_model=schemas.Listed[run_schemas.Walkforward])
@@ -72,7 +62,7 @@ async def walkforward(service: Service, run_id: UUID) -> Response:
     listing.match("w.run_id = {}", run_id)
     page = await listing.page(service.database, Paging(1, None), forward=False, reverse=False)
     if not page.items:
-        raise _unknown(run_id)
+        raise _RUNS.unknown(run_id)
     return json_text(page.items[0])
 
 
@@ -84,14 +74,7 @@ async def delete(
 ) -> Response:
     """Remove a walk-forward. It has no book: its row is all there is of it."""
     async with service.database.connection() as connection, connection.transaction():
-        status = await connection.fetchval("select status from walkforwards where run_id = $1 for update", run_id)
-        if status is None:
-            raise _unknown(run_id)
-        if status in _UNFINISHED and not force:
-            raise Refused(
-                f"This walk-forward is {status}.", field="run_id", fix="Wait until it is done, or use force=true."
-            )
-        await connection.execute("delete from walkforwards where run_id = $1", run_id)
+        await _RUNS.remove(connection, run_id, force=force)
     return Response(status_code=204)
 
 
@@ -111,12 +94,3 @@ async def _request(service: Services, body: run_schemas.WalkforwardRequest) -> d
 
     await service.shelf.ask(check)
     return request
-
-
-def _unknown(run_id: UUID) -> NotFound:
-    return NotFound(
-        f"There is no walk-forward {run_id}.",
-        field="run_id",
-        value=str(run_id),
-        fix="GET /api/v1/walkforwards lists them.",
-    )

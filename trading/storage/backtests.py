@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
@@ -31,13 +32,14 @@ async def queue(
     """Make the row that says a run is wanted."""
     await connection.execute(
         "insert into backtest_runs (run_id, book, strategy, market, intervals, config, status)"
-        " values ($1, $2, $3, $4, $5, $6, 'queued') on conflict do nothing",
+        " values ($1, $2, $3, $4, $5, $6::text::jsonb, 'queued') on conflict do nothing",
         run_id,
         book,
         strategy,
         market,
         list(intervals),
-        config,
+        # As text: whoever asks, serve's plain connections too, can send it.
+        json.dumps(config),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
@@ -26,12 +27,13 @@ async def queue(
     """Make the row that says a walk-forward is wanted."""
     await connection.execute(
         "insert into walkforwards (run_id, strategy, market, intervals, config, status)"
-        " values ($1, $2, $3, $4, $5, 'queued') on conflict do nothing",
+        " values ($1, $2, $3, $4, $5::text::jsonb, 'queued') on conflict do nothing",
         run_id,
         strategy,
         market,
         list(intervals),
-        config,
+        # As text: whoever asks, serve's plain connections too, can send it.
+        json.dumps(config),
     )
 
 
