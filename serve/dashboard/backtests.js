@@ -4,7 +4,7 @@ import { get, post } from "./api.js";
 import { refusal } from "./dialogs.js";
 import * as format from "./format.js";
 import { $, calm, follow, frame, loadHealth, report } from "./frame.js";
-import { deleteButton, figure, keepFocus, marketsOf, spanCell, spanOf, stateCell, strategiesOf, titleOf, unfinished } from "./runs.js";
+import { deleteButton, figure, keepFocus, marketsOf, paramsOf, profileOf, spanCell, spanOf, stateCell, strategiesOf, titleOf, unfinished } from "./runs.js";
 import { node, stack, table } from "./tables.js";
 import { close, loadWalks } from "./walkforwards.js";
 
@@ -41,7 +41,7 @@ function row(run) {
   return [
     node("td", {}, done ? node("input", { type: "checkbox", className: "check", defaultChecked: state.chosen.includes(run.run_id), ariaLabel: `Compare ${titleOf(run)}, ${format.time(run.created_at)}`,
       disabled: state.chosen.length > 1 && !state.chosen.includes(run.run_id), data: { key: `compare ${run.run_id}` }, onchange: (change) => choose(run.run_id, change.target.checked) }) : null),
-    node("td", { className: "left" }, node("span", {}, node("b", { textContent: strategiesOf(run) }), node("small", { textContent: format.params(run.config.params) || "default parameters" }))),
+    node("td", { className: "left" }, node("span", {}, node("b", { textContent: strategiesOf(run) }), node("small", { textContent: paramsOf(run) || "default parameters" }))),
     node("td", {}, node("span", {}, marketsOf(run), node("small", { textContent: run.intervals.join(", ") }))), spanCell(run),
     figure(found.total_return, format.percent, format.tone(found.total_return)), figure(found.sharpe, format.ratio),
     figure(found.max_drawdown == null ? null : -found.max_drawdown, format.percent), figure(found.pessimistic?.total_return, format.percent, format.tone(found.pessimistic?.total_return)),
@@ -78,8 +78,8 @@ function compare() {
   $("compared-panel").hidden = runs.length < 2;
   if (runs.length < 2) return;
   const lines = [
-    ["strategy", ...runs.map(strategiesOf)], ["parameters", ...runs.map((run) => format.params(run.config.params) || "default")], ["market", ...runs.map(marketsOf)], ["intervals", ...runs.map((run) => run.intervals.join(", "))],
-    ["range", ...runs.map(spanOf)], ["profile", ...runs.map((run) => run.config.profile ?? "–")], ["capital", ...runs.map((run) => money(run.config.capital))],
+    ["strategy", ...runs.map(strategiesOf)], ["parameters", ...runs.map((run) => paramsOf(run) || "default")], ["market", ...runs.map(marketsOf)], ["intervals", ...runs.map((run) => run.intervals.join(", "))],
+    ["range", ...runs.map(spanOf)], ["profile", ...runs.map(profileOf)], ["capital", ...runs.map((run) => money(run.config.capital))],
     ...FIGURES.map(([name, key, shown]) => [name, ...runs.map((run) => shown(run.results[key]))]),
     ...FIGURES.slice(0, 5).map(([name, key, shown]) => [`${name} at twice the costs`, ...runs.map((run) => shown(run.results.pessimistic?.[key]))]),
   ];

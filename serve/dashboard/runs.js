@@ -11,6 +11,15 @@ export const unfinished = (run) => run.status === "queued" || run.status === "ru
 const several = (list, one) => (list?.length ? list : [one]).map((item) => (typeof item === "string" ? item : item.strategy ?? item.name ?? item.market));
 export const strategiesOf = (run) => [...new Set(several(run.strategies ?? run.config?.strategies, run.strategy))].join(", ");
 export const marketsOf = (run) => several(run.markets ?? run.config?.markets, run.market).join(", ");
+
+// Of several instances each one's that are not its strategy's own, with its name.
+export function paramsOf(run) {
+  const instances = run.config?.strategies;
+  if (!instances) return format.params(run.config?.params);
+  return instances.filter((item) => Object.keys(item.params ?? {}).length).map((item) => `${item.name}: ${format.params(item.params)}`).join("; ");
+}
+
+export const profileOf = (run) => [...new Set((run.config?.strategies ?? [run.config ?? {}]).map((item) => item.profile ?? "–"))].join(", ");
 export const titleOf = (run) => `${strategiesOf(run)} on ${marketsOf(run)} ${run.intervals.join(", ")}`;
 
 function reach(run) {

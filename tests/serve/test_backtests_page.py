@@ -219,13 +219,16 @@ async def test_runs_of_several_strategies_and_markets_are_named_whole(
     browser: Browser, server: Server, records: Records
 ) -> None:
     several = {
-        "strategies": [{"name": "a", "strategy": "ma44"}, {"name": "b", "strategy": "scalper"}],
+        "strategies": [
+            {"name": "a", "strategy": "ma44", "params": {"period": 9}, "profile": "spot"},
+            {"name": "b", "strategy": "scalper", "params": {}, "profile": "perp"},
+        ],
         "markets": [MARKET, "binance:ETHUSDT"],
     }
     await stored(records, config=several)
     page, complaints = await opened(browser, server)
     row = await page.inner_text("#runs tbody tr")
-    assert "ma44, scalper" in row
+    assert "ma44, scalper\na: period 9" in row
     assert f"{MARKET}, binance:ETHUSDT" in row
     assert complaints == []
 
