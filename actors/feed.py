@@ -25,6 +25,7 @@ from trading.instances import history_ms
 from trading.intervals import MINUTE_MS
 from trading.markets import split_market
 from trading.recording import Ack
+from trading.spans import Span
 from trading.venues.session import MarketFeed, Outlets
 
 __all__ = ["Feed", "FeedActor"]
@@ -85,6 +86,12 @@ class FeedActor(Actor):
 
     async def handle(self, message: Any) -> None:
         raise TypeError(f"a feed takes no {type(message).__name__}")
+
+    async def refetch(self, _market: str, spans: list[Span]) -> None:
+        """Ask the venue for told minutes [from, to) that storage turned out to lack."""
+        await self._ready.wait()
+        for from_ms, to_ms in spans:
+            self._feed.refetch(from_ms, to_ms)
 
     async def close(self, within_s: float) -> None:
         if self._ready.is_set():

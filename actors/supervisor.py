@@ -21,7 +21,7 @@ from actors.feeds import Feeds
 from actors.gaps import GAPS_S, GapMonitor
 from actors.nightly import Nightly
 from actors.notifier import NotifierRunner
-from actors.packing import holders, holding_role
+from actors.packing import holder, holders, holding_role
 from actors.processes import end_worker
 from actors.recorder import Recorder
 from actors.runtime import Writer
@@ -38,6 +38,7 @@ from trading.events import Event, EventKind
 from trading.instances import Instance, resolve_instances
 from trading.nightly import DueDay
 from trading.notify.routing import tell
+from trading.spans import Span
 from trading.storage import (
     backtests,
     cursors,
@@ -409,17 +410,26 @@ class SupervisorActor(Writer):
             await self.commit({}, lambda conn: note_actors(conn, self.session.session_id, found))
 
     async def _check_holes(self) -> None:
-        """Note minutes that nobody accounts for, and tell those at work of minutes that a command changed."""
-        for market in self.session.config.markets:
+        """Note minutes that nobody accounts for and have the feed ask for them at once; and tell those at work of
+        minutes that a command changed.
+        """
+        config = self.session.config
+        for market in config.markets:
             self.boundary("after_read", 0)
+            found: list[Span] = []
 
-            async def write(conn: Connection, market: str = market) -> None:
-                for from_ms, to_ms in await quality.unaccounted(conn, market):
+            async def write(conn: Connection, market: str = market, found: list[Span] = found) -> None:
+                found[:] = await quality.unaccounted(conn, market)
+                for from_ms, to_ms in found:
                     hole = Hole(market, from_ms, to_ms, HoleReason.MISSING, "found by the supervisor")
                     await quality.record_hole(conn, hole)
                     await events.append_events(conn, [hole_event(hole)])
 
             await self.commit({}, write)
+            if found and (feed := self._actors.get(holder(config, "feed", market))) is not None:
+                # The feed looks for itself every five minutes: lost with its process, the word comes late, not never.
+                with contextlib.suppress(RayError):
+                    await feed.refetch.remote(market, found)
             changed = await self.read(
                 lambda conn, market=market: rebuilds.pending_rebuilds(conn, market, older_than_s=_REBUILD_S)
             )

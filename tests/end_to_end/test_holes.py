@@ -8,6 +8,9 @@ import aiohttp
 import pytest
 
 from actors.crash import CrashPoint
+from manta.crash import stretches
+from manta.crash.stretches import scripted_stretch
+from manta.host_process import HostProcess
 from manta.parity import parity_config
 from manta.replay import Replay, ReplayOptions
 from trading.candle_files import load_candles
@@ -16,8 +19,9 @@ from trading.config.model import Config
 from trading.fold import fold
 from trading.intervals import DAY_MS, HOUR_MS, MINUTE_MS
 from trading.storage import candles, quality, rebuilds, records
-from trading.storage.database import Connection
+from trading.storage.database import Connection, Database
 from trading.storage.follow import follow_minutes
+from trading.storage.postgres import BundledPostgres
 from trading.storage.revisions import read_revisions, revise_all
 from trading.venues.simulator.server import Simulator
 
@@ -120,6 +124,58 @@ async def test_minutes_changed_by_hand_reach_those_at_work(shared_data: Path) ->
     for signal in later:
         last = [closes[signal.close_time_ms - n * 5 * MINUTE_MS] for n in range(44)]
         assert signal.features["ma"] == pytest.approx(sum(last) / 44, rel=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("W15")
+async def test_minutes_that_storage_lacks_without_a_word_are_found_at_the_start_and_fetched(tmp_path: Path) -> None:
+    """Five minutes are gone from the middle of the series, and nothing says so: no look but that at the start is due
+    before the test ends.
+    """
+    stretch = scripted_stretch(tmp_path, seed=3, minutes=200)
+    gone_ms = stretch.start_ms + 31 * MINUTE_MS
+    end_ms = stretch.checkpoint(stretch.start_ms + 60 * MINUTE_MS)
+    market = stretches.MARKET
+    options = ReplayOptions(
+        config=stretch.config,
+        symbol=stretches.SYMBOL,
+        file=stretch.file,
+        start_ms=stretch.start_ms,
+        lead=10,
+        data_dir=tmp_path / "data",
+        apart=True,
+    )
+
+    async def lose(conn: Connection) -> None:
+        begin, end = gone_ms, gone_ms + 5 * MINUTE_MS
+        lost = "interval = '1m' and open_time >= at_ms($1) and open_time < at_ms($2)"
+        assert await conn.execute(f"delete from candles where {lost}", begin, end) == "DELETE 5"
+
+    async def holes(conn: Connection) -> list[tuple[int, int, bool, str]]:
+        rows = await conn.fetch(
+            "select ms(from_time), ms(to_time), resolved, detail->>'text' from data_quality where kind = 'hole'"
+        )
+        return [tuple(row) for row in rows]
+
+    async with Replay(options) as replay:
+        await replay.run_to(end_ms, exactly=True)
+        before = await replay.query(lambda conn: candles.read_candles(conn, market, "1m"))
+        assert isinstance(replay.host, HostProcess)
+        assert await replay.query(holes) == []
+        await replay.host.stop()
+        server = BundledPostgres(tmp_path / "data" / "postgres")
+        async with Database(await server.start(), application_name="manta test") as database:
+            await database.run(lose)
+        await server.stop()
+        assert await replay.revive()
+        for _ in range(1200):
+            found = await replay.query(holes)
+            if found and all(hole[2] for hole in found):
+                break
+            await asyncio.sleep(0.1)
+        after = await replay.query(lambda conn: candles.read_candles(conn, market, "1m"))
+    assert found == [(gone_ms, gone_ms + 5 * MINUTE_MS, True, "found by the supervisor")]
+    assert [each[:9] for each in after] == [each[:9] for each in before]
 
 
 @pytest.mark.slow

@@ -25,8 +25,8 @@ KEPT_DAYS = 3
 @pytest.mark.slow
 @pytest.mark.covers("S1-20")
 async def test_ma125_on_days_is_warm_at_once_and_decides_as_the_reference(shared_data: Path, tmp_path: Path) -> None:
-    """The feed is killed once: what it had of the venue is found again. Then the stream leaves out the end of three
-    minutes: each is told without it, and corrected.
+    """The feed is killed once: what it had of the venue is found again. Then the stream leaves out the end of thirty
+    minutes: each is told without it, and corrected, but for some that a slow machine may ask REST for.
     """
     given = parity_config("ma125", ["1d"], "perp", market=MARKET).model_dump()
     config = Config.model_validate(given | {"history": {"min_days": 0, "max_days": KEPT_DAYS}})
@@ -41,7 +41,7 @@ async def test_ma125_on_days_is_warm_at_once_and_decides_as_the_reference(shared
         until_ms=END_MS,
         lead=120,
         crash_points=(killed,),
-        faults=({"kind": "skip_closing", "times": 3, "at_ms": SKIPPED_MS},),
+        faults=({"kind": "skip_closing", "times": 30, "at_ms": SKIPPED_MS},),
     )
     async with Replay(options) as replay:
         await replay.run_to(candles[-1].close_time_ms)
@@ -63,5 +63,5 @@ async def test_ma125_on_days_is_warm_at_once_and_decides_as_the_reference(shared
     assert len(days) >= 125 + 1
     true = {candle.open_time_ms: candle for candle in candles}
     assert all(minute[4:9] == true[minute.open_time_ms][4:9] for minute in minutes)
-    assert [each.revision for each in logged] == [1, 1, 1]
+    assert {each.revision for each in logged} == {1}
     assert {each.open_time_ms for each in logged} == {each.open_time_ms for each in minutes if each.revision == 1}
