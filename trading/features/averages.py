@@ -16,8 +16,9 @@ __all__ = ["EMA", "RMA", "ema", "rma"]
 
 # Times period + 1 and the price: more than twice what rounding can hold an average back by.
 SAME = 2.0**-51
-# Periods after which the start of a series is forgotten to the last bit, where at least two candles of three move.
-WILDER = 60
+# Periods after which the start of a series is forgotten to the last bit. Some 40 of moving prices do it; while a price
+# stands still nothing is forgotten, until after at most 41 so little of earlier moves is left that it is nothing.
+WILDER = 85
 _PERIOD = {"period": Range(1, 10_000)}
 
 

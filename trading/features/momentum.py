@@ -113,6 +113,9 @@ def macd_step(state: MacdState, candle: Any, _beside: object, k: MacdParams) -> 
         signal = (line - signal) * (2.0 / (k.signal + 1)) + signal
         if abs(line - signal) <= SAME * (k.signal + 1) * abs(line):
             signal = line
+        elif line == 0.0 and abs(signal) < 1e-15 * price:
+            # What a long flat stretch leaves of earlier lines must not depend on how early they were.
+            signal = 0.0
     # Only "enough" matters from here on, and a small number stays exact when compiled.
     seen = min(seen, k.slow + k.signal)
     return MacdState(seen, fast_total, slow_total, line_total, fast, slow, signal), (line, signal, line - signal)
@@ -132,7 +135,8 @@ MACD = FeatureDef(
     start=MacdState(0, 0, 0, 0.0, 0.0, 0.0, 0.0),
     step=macd_step,
     need=lambda k: k.slow + k.signal - 1,
-    history=lambda k: 20 * (k.slow + k.signal),
+    # While a price stands still the signal forgets nothing until so little is left of it that it is nothing.
+    history=lambda k: 20 * k.slow + 40 * k.signal,
     outputs=("line", "signal", "histogram"),
     check=_in_order,
 )

@@ -32,7 +32,10 @@ class State(NamedTuple):
 
 
 def step(state: State, candle: Any, _beside: object, k: Params) -> tuple[State, tuple[float, float, float]]:
-    """Return ADX, +DI and −DI, each 0 … 100. A candle without any movement leaves the ADX as it is."""
+    """Return ADX, +DI and −DI, each 0 … 100; all are 0 once a price has stood still until no movement is left.
+
+    TA-Lib keeps the ADX of before then, however long ago that was, so that it depended on where a series begins.
+    """
     seen, last_high, last_low, last_close, plus, minus, reach, average = state
     high, low, close = candle.high / UNIT, candle.low / UNIT, candle.close / UNIT
     if seen == 0:
@@ -48,7 +51,10 @@ def step(state: State, candle: Any, _beside: object, k: Params) -> tuple[State, 
         plus += up
     reach += max(high - low, abs(high - last_close), abs(low - last_close))
     plus_di = minus_di = 0.0
-    if reach >= _NOTHING:
+    if reach < _NOTHING:
+        # What a long flat stretch leaves of earlier moves must not depend on how early they were.
+        plus = minus = reach = 0.0
+    else:
         plus_di, minus_di = 100.0 * (plus / reach), 100.0 * (minus / reach)
     both = plus_di + minus_di
     apart = 100.0 * (abs(minus_di - plus_di) / both) if both >= _NOTHING else 0.0
@@ -56,8 +62,8 @@ def step(state: State, candle: Any, _beside: object, k: Params) -> tuple[State, 
         average += apart
         if seen == 2 * k.period - 1:
             average /= k.period
-    elif seen >= 2 * k.period and both >= _NOTHING:
-        average = (average * (k.period - 1) + apart) / k.period
+    elif seen >= 2 * k.period:
+        average = (average * (k.period - 1) + apart) / k.period if both >= _NOTHING else 0.0
     seen = min(seen + 1, 2 * k.period)
     return State(seen, high, low, close, plus, minus, reach, average), (average, plus_di, minus_di)
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.trading.features.samples import KINDS, real, sample
+from trading.candles import UNIT
 from trading.features.averages import ema, rma
 from trading.features.contract import Feature, FeatureTrack
 from trading.features.extremes import highest, lowest
@@ -56,11 +57,7 @@ def test_replayed_history_gives_the_bits_of_an_unbroken_run(shared_data: Path, k
         for candle in candles[max(0, stop - history) : stop]:
             again.update(candle)
         told = [again.update(candle) for candle in candles[stop : stop + 40]]
-        if kind == "flat pieces" and feature.kind in ("rsi", "atr", "adx"):
-            # While the price stands still the averages and what tells them apart shrink alike.
-            assert told == pytest.approx(values[stop : stop + 40], rel=1e-6, abs=1e-12), stop
-        else:
-            assert told == values[stop : stop + 40], stop
+        assert told == values[stop : stop + 40], stop
 
 
 @settings(max_examples=20, deadline=None)
@@ -85,3 +82,31 @@ def test_nothing_is_told_before_it_is_due(feature: Feature) -> None:
         assert value is None or number >= feature.need
         if feature.kind not in ("vwap", "volume_spike"):
             assert (value is not None) == (number >= feature.need)
+
+
+@pytest.mark.covers("S1-14", "W18")
+@pytest.mark.parametrize(
+    "feature", [rsi(4), atr(4), rma(4), adx(4), ema(9), macd(3, 8, 4)["signal"], macd(3, 8, 9)], ids=_name
+)
+@pytest.mark.parametrize("scale", [1, UNIT // 10**5], ids=["high prices", "low prices"])
+def test_a_restart_within_a_flat_stretch_of_any_length_gives_the_same_bits(feature: Feature, scale: int) -> None:
+    """As many moves as the history holds, then as long a stand-still, then moves again: stopped everywhere in it."""
+    history = feature.history_of(MINUTE_MS)
+    moves, after = sample("random")[: history + 50], sample("random")[500:520]
+    still = moves[-1].close
+    flat = [moves[0]._replace(open=still, high=still, low=still, close=still, volume=0)] * (history + 30)
+    series = [
+        candle._replace(
+            open_time_ms=n * MINUTE_MS, close_time_ms=(n + 1) * MINUTE_MS,
+            **{name: max(1, getattr(candle, name) // scale) for name in ("open", "high", "low", "close")},
+        )
+        for n, candle in enumerate([*moves, *flat, *after])
+    ]  # fmt: skip
+    unbroken = FeatureTrack(feature)
+    values = [unbroken.update(candle) for candle in series]
+    for stop in range(len(moves), len(moves) + len(flat), 7):
+        again = FeatureTrack(feature)
+        for candle in series[stop - history : stop]:
+            again.update(candle)
+        told = [again.update(candle) for candle in series[stop : stop + 40]]
+        assert told == values[stop : stop + 40], stop

@@ -62,23 +62,23 @@ def test_a_value_does_not_depend_on_where_the_series_began(closes: list[int], st
 
 
 @pytest.mark.covers("S1-14", "S1-16")
-@pytest.mark.parametrize("period", [44, 125])
 @pytest.mark.parametrize(
-    ("name", "interval"),
+    ("name", "stored", "intervals"),
     [
-        ("binance_spot_BTCUSDT_1m_20250520-20250818", "37m"),
-        ("binance_spot_BTCUSDT_1m_20250520-20250818", "148m"),
-        ("bitfinex_XRPUSD_1m_2019H1", "1d"),
+        ("candles_1m/binance_spot_BTCUSDT_1m_20250520-20250818", "1m", ["37m", "148m"]),
+        ("candles_1d/binance_spot_XRPUSDT_1d_to20251031", "1d", ["1d"]),
     ],
 )
 def test_ma44_and_ma125_agree_with_ta_lib_on_real_candles(
-    shared_data: Path, name: str, interval: str, period: int
+    shared_data: Path, name: str, stored: str, intervals: list[str]
 ) -> None:
-    minutes = load_candles(shared_data / "candles_1m" / f"{name}.csv.gz", MARKET, interval="1m")
-    candles = fold(minutes, interval)
-    assert len(candles) > 125
-    track = FeatureTrack(sma(period))
-    mine = np.array([np.nan if (value := track.update(c)) is None else value for c in candles])
-    theirs = talib.SMA(np.array([c.close / UNIT for c in candles]), period)
-    assert np.flatnonzero(~np.isnan(mine))[0] == period - 1
-    np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=0)
+    given = load_candles(shared_data / f"{name}.csv.gz", MARKET, interval=stored)
+    for interval in intervals:
+        candles = given if interval == stored else fold(given, interval)
+        assert len(candles) > 125
+        for period in (44, 125):
+            track = FeatureTrack(sma(period))
+            mine = np.array([np.nan if (value := track.update(c)) is None else value for c in candles])
+            theirs = talib.SMA(np.array([c.close / UNIT for c in candles]), period)
+            assert np.flatnonzero(~np.isnan(mine))[0] == period - 1
+            np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=0)

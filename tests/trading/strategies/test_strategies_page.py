@@ -19,14 +19,14 @@ def test_the_example_is_a_strategy_of_twenty_lines_that_passes_the_check() -> No
     smallest = BLOCKS[0]
     assert load_strategy("mine", {"period": 20}, smallest).warmup == 20
     assert sum(1 for line in smallest.splitlines() if line.strip()) <= 20
-    assert check_strategy("mine", None, smallest).findings == []
+    assert check_strategy("mine", {"period": 10}, smallest).findings == []
 
 
 def test_the_example_with_lots_passes_the_check() -> None:
     before = BLOCKS[0].partition("def rule")[0].replace("FLAT, LONG", "LONG")
     source = f"{before}\nfrom trading.plan import Lot\n\n{BLOCKS[1]}"
     assert load_strategy("mine", None, source).step is not None
-    assert check_strategy("mine", None, source).findings == []
+    assert check_strategy("mine", {"period": 10}, source).findings == []
 
 
 def test_every_built_in_strategy_is_on_the_page() -> None:
