@@ -13,7 +13,6 @@ from backtest.report.markup import (
     duration,
     minute,
     number,
-    page_style,
     percent,
     section,
     table,
@@ -21,7 +20,7 @@ from backtest.report.markup import (
 )
 from backtest.report.svg import distribution, lines, prices
 
-__all__ = ["page_of", "page_style"]
+__all__ = ["page_of"]
 
 _TRADES_SHOWN = 500
 _DIVIDED = "Each instance trades its share of the capital on each of its markets and intervals."

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import json
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -13,13 +11,14 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from backtest.report.page import page_of, page_style
+from backtest.report.page import page_of
 from backtest.report.table import trades_csv
 from backtest.run import book_of
 from serve import queries, run_schemas, schemas
 from serve.launching import book_request_of, request_of, title_of
 from serve.parameters import Paged, Paging
 from serve.problems import Refused
+from serve.report_pages import page_answer
 from serve.runs import UNFINISHED, Runs
 from serve.services import Service, Services, json_text
 from trading.storage import backtests as stored
@@ -108,7 +107,7 @@ async def report(service: Service, run_id: UUID) -> Response:
     row = await _reported(service, run_id, "report, provenance")
     document, made_of = (json.loads(row[name]) for name in ("report", "provenance"))
     page = await asyncio.to_thread(partial(page_of, document, made_of, str(run_id)))
-    return Response(page, media_type="text/html", headers={"Content-Security-Policy": _policy()})
+    return page_answer(page)
 
 
 @router.delete("/{run_id}", status_code=204)
@@ -144,10 +143,3 @@ async def _reported(service: Services, run_id: UUID, columns: str) -> Any:
         fix = "Wait until it is done." if row["status"] in UNFINISHED else "Run it again."
         raise Refused(f"This backtest {was}, so it has no report. {row['error']}".strip(), field="run_id", fix=fix)
     return row
-
-
-def _policy() -> str:
-    """The report asks for nothing from anywhere, and no script runs in it."""
-    style = base64.b64encode(hashlib.sha256(page_style().encode()).digest()).decode()
-    nothing = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    return f"default-src 'none'; style-src 'sha256-{style}'; {nothing}"

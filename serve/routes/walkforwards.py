@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
@@ -12,10 +14,13 @@ from starlette.responses import Response
 
 from backtest.honesty.walkforward import WalkForwardRequest, combinations
 from backtest.refusals import explained
+from backtest.report.walkforward_page import walkforward_page
 from serve import queries, run_schemas, schemas
 from serve.launching import request_of
 from serve.parameters import Paged, Paging
-from serve.runs import Runs
+from serve.problems import Refused
+from serve.report_pages import page_answer
+from serve.runs import UNFINISHED, Runs
 from serve.services import Service, Services, json_text
 from trading.storage import walkforwards as stored
 
@@ -64,6 +69,26 @@ async def walkforward(service: Service, run_id: UUID) -> Response:
     if not page.items:
         raise _RUNS.unknown(run_id)
     return json_text(page.items[0])
+
+
+@router.get(
+    "/{run_id}/report",
+    response_class=Response,
+    responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}},
+)
+async def report(service: Service, run_id: UUID) -> Response:
+    """The report of a finished walk-forward as a page that stands alone."""
+    row = await service.database.fetchrow(
+        "select status, error, results, provenance from walkforwards where run_id = $1", run_id
+    )
+    if row is None:
+        raise _RUNS.unknown(run_id)
+    if row["results"] is None:
+        fix = "Wait until it is done." if row["status"] in UNFINISHED else "Run it again."
+        said = f"This walk-forward is {row['status']}, so it has no report. {row['error']}".strip()
+        raise Refused(said, field="run_id", fix=fix)
+    results, made_of = (json.loads(row[name]) for name in ("results", "provenance"))
+    return page_answer(await asyncio.to_thread(walkforward_page, results, made_of, str(run_id)))
 
 
 @router.delete("/{run_id}", status_code=204)

@@ -50,6 +50,9 @@ async def test_a_request_is_queued_launched_once_and_runs_as_it_was_sent(
     queued = await server.get(accepted["links"]["self"])
     assert (queued["status"], queued["results"], queued["config"]) == ("queued", None, request)
     assert await drop(server, run_id) == 409
+    page = f"{server.url}{PATH}/{run_id}/report"
+    async with server.client.get(page) as response:
+        assert (response.status, (await response.json(content_type=None))["field"]) == (409, "run_id")
 
     # What was launched is what the worker reads.
     async with Database(database, application_name="manta test") as worker:
@@ -58,6 +61,10 @@ async def test_a_request_is_queued_launched_once_and_runs_as_it_was_sent(
     assert (done["status"], done["progress"]) == ("done", 1)
     assert done["results"]["out_of_sample"] == result["out_of_sample"]
     assert len(done["results"]["folds"]) == 2
+    async with server.client.get(page) as response:
+        assert (response.status, response.content_type) == (200, "text/html")
+        assert "default-src 'none'; style-src 'sha256-" in response.headers["Content-Security-Policy"]
+        assert "<h2>Equity out of sample" in await response.text()
     assert done["provenance"]["candles"] == 4 * 1440
     [listed] = (await server.get(PATH))["items"]
     assert listed["results"] == {"out_of_sample": done["results"]["out_of_sample"]}
