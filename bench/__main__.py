@@ -19,7 +19,9 @@ from bench.render import document, section
 from manta.output import console, fail, guarded
 from trading.errors import BadInput, MantaError
 
-SUBJECTS = ("memory", "latency", "startup", "replay", "restart", "api", "backfill", "data", "pressure", "markets")
+SUBJECTS = (
+    "memory", "latency", "startup", "replay", "restart", "api", "backfill", "data", "pressure", "markets", "reference",
+)  # fmt: skip
 _PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
