@@ -13,7 +13,7 @@ from backtest.minutes import Minutes, within
 from backtest.run_records import RunRecords
 from trading.accounts.books import MONEY, SleeveSpec
 from trading.accounts.paper_run import PaperRun
-from trading.accounts.records import EquityMark, Order, SleeveKey
+from trading.accounts.records import EquityMark, SleeveKey
 from trading.accounts.score import EquityCurve, Score, score
 from trading.accounts.trades import Trade, trades_from_fills
 from trading.candle_columns import Integers
@@ -87,10 +87,12 @@ class Account:
         if self.ruined_ms is not None:
             return
         decided = self._state.decide(signal)
-        if any(isinstance(record, Order) for record in decided):
+        # Most decide to hold, and send nothing.
+        if len(decided) > 1:
             self._pass(self.reached)
             self._calm_to = self._done
-        self.records.take(self._paper.sent(decided))
+            decided = self._paper.sent(decided)
+        self.records.take(decided)
 
     def reach(self, place: int) -> None:
         """Let the minutes before ``place`` close; after ruin it stays where it was ruined."""

@@ -15,7 +15,7 @@ from trading.candles import Candle, Hole, HoleReason, Source
 from trading.errors import BadInput
 from trading.fold import fold
 from trading.fold_columns import fold_columns, touched
-from trading.intervals import DAY_MS, HOUR_MS, MINUTE
+from trading.intervals import DAY_MS, HOUR_MS, MINUTE, MINUTE_MS
 
 __all__ = ["Minutes"]
 
@@ -33,7 +33,8 @@ class Minutes:
     def __init__(self, candles: Sequence[Candle]) -> None:
         self.market = candles[0].market
         self.candles = candles
-        self.open_ms, self.close_ms = self._column("open_time_ms"), self._column("close_time_ms")
+        self.open_ms = self._column("open_time_ms")
+        self.close_ms = self.open_ms + MINUTE_MS
         self.open, self.high = self._column("open"), self._column("high")
         self.low, self.close = self._column("low"), self._column("close")
         before_ms = np.concatenate([self.open_ms[:1], self.close_ms[:-1]])

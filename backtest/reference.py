@@ -187,10 +187,9 @@ class _Run:
         self._main.reach(place)
         for account in self._accounts[1:]:
             account.reach(self._main.reached)
-        seen = max(0, self._main.reached - first)
-        for count in range(self.seen - self.seen % _TELL_EVERY + _TELL_EVERY, seen + 1, _TELL_EVERY):
-            self._tell(int(minutes.close_ms[first + count - 1]))
-        self.seen = seen
+        told, self.seen = self.seen // _TELL_EVERY, max(0, self._main.reached - first)
+        for times in range(told + 1, self.seen // _TELL_EVERY + 1):
+            self._tell(int(minutes.close_ms[first + times * _TELL_EVERY - 1]))
 
     def _take(self, told: FeatureValue | Signal | Reseed | Candle) -> None:
         if isinstance(told, FeatureValue) and told.close_time_ms > self._live_from_ms:

@@ -6,7 +6,7 @@ candle warms features up and is never decided on: nobody traded on what a venue 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from trading.candles import Candle, Source
 from trading.intervals import parse_interval
@@ -26,8 +26,10 @@ def holds(candle: Candle, other: Candle) -> bool:
     return _rank(candle) > _rank(other)
 
 
-def merge_natives(derived: Sequence[Candle], natives: Iterable[Candle]) -> list[Candle]:
+def merge_natives(derived: Sequence[Candle], natives: Collection[Candle]) -> list[Candle]:
     """Both in order of time, one candle for each."""
+    if not natives:
+        return list(derived)
     found = {candle.open_time_ms: candle for candle in derived}
     for native in natives:
         known = found.get(native.open_time_ms)

@@ -82,14 +82,16 @@ def days(draw: st.DrawFn) -> list[Item]:
     return items
 
 
-PERCENT = st.sampled_from((None, "0.3", "1", "4"))
-EXITS = st.fixed_dictionaries(
-    {
-        "stop_loss_percent": PERCENT,
-        "take_profit_percent": PERCENT,
-        "trailing_stop_percent": PERCENT,
-        "max_hold_candles": st.sampled_from((None, 1, 9)),
-    }
+DISTANCE = st.sampled_from((None, "0.3", "1", "4"))
+EXITS = st.sampled_from(("percent", "atr")).flatmap(
+    lambda unit: st.fixed_dictionaries(
+        {
+            f"stop_loss_{unit}": DISTANCE,
+            f"take_profit_{unit}": DISTANCE,
+            f"trailing_stop_{unit}": DISTANCE,
+            "max_hold_candles": st.sampled_from((None, 1, 9)),
+        }
+    )
 )
 TIMES = st.sampled_from((None, "0.5", "2", "6"))
 IN_ATR = st.fixed_dictionaries({"stop_loss_atr": TIMES, "take_profit_atr": TIMES, "trailing_stop_atr": TIMES})
@@ -108,7 +110,7 @@ def instances(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @pytest.mark.covers("S1-22", "S1-24", "W6")
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     items=days(),
     first=instances(),
@@ -150,6 +152,7 @@ def test_a_leveraged_book_is_liquidated_and_ruined_at_the_same_minute() -> None:
         ({"stop_loss_percent": 1}, "stop_loss"),
         ({"take_profit_percent": 1}, "take_profit"),
         ({"trailing_stop_percent": "0.9"}, "trailing_stop"),
+        ({"trailing_stop_atr": 1}, "trailing_stop"),
         ({"max_hold_candles": 2}, "time_exit"),
         ({"trailing_stop_atr": "1.5", "atr_period": 7}, "trailing_stop"),
     ],

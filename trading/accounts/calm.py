@@ -7,9 +7,8 @@ it is then handled by itself, which is always right.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from trading.config.costs import Charges
 from trading.config.rules import Exits
 from trading.intervals import parse_interval
 
-__all__ = ["Calm", "Extremes", "calm_of", "new_extremes"]
+__all__ = ["Calm", "calm_of", "new_extremes"]
 
 _LEAST, _MOST = 0, int(np.iinfo(np.int64).max)
 # Below this many minutes it is quicker to handle them than to look whether they are calm.
@@ -30,14 +29,6 @@ _WATCHED = frozenset(
     {f"{name}_{unit}" for name in ("stop_loss", "take_profit", "trailing_stop") for unit in ("percent", "atr")}
     | {"atr_period", "max_hold_candles"}
 )
-
-
-class Extremes(NamedTuple):
-    """What a trade has seen after the minute at ``place``, in which one of its extremes changed."""
-
-    place: int
-    highest: int
-    lowest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +52,7 @@ class Calm:
 
         Funding is left to the caller, who knows at which opens it is due.
         """
-        count = int(np.searchsorted(open_ms, self.until_ms))
+        count = len(open_ms) if self.until_ms == _MOST else int(np.searchsorted(open_ms, self.until_ms))
         reached = (low[:count] <= self.down) | (high[:count] >= self.up)
         count = int(reached.argmax()) if reached.any() else count
         for lot, exits in self.trailing:
@@ -94,16 +85,17 @@ def calm_of(sleeves: Sequence[Sleeve], closed_ms: int, charges: Charges) -> Calm
     return Calm(is_held, is_funded, until_ms, down, min(up, _MOST), tuple(trailing))
 
 
-def new_extremes(lot: HeldLot, high: Integers, low: Integers) -> list[Extremes]:
-    """The minutes, given by highs and lows, in which ``lot``, which outlives them, sees a new high or low."""
+def new_extremes(lot: HeldLot, high: Integers, low: Integers) -> Iterable[tuple[int, int, int]]:
+    """The places of the minutes, given by highs and lows, in which ``lot``, which outlives them, sees a new high or
+    low, each with the highest and the lowest price that it has then seen.
+    """
     highest, lowest = lot.highest or 0, lot.lowest or 0
     if int(high.max()) <= highest and int(low.min()) >= lowest:
         return []
     highs = np.maximum.accumulate(np.concatenate(([highest], high)))
     lows = np.minimum.accumulate(np.concatenate(([lowest], low)))
     places = np.flatnonzero((highs[1:] > highs[:-1]) | (lows[1:] < lows[:-1]))
-    seen = zip(places.tolist(), highs[places + 1].tolist(), lows[places + 1].tolist(), strict=True)
-    return [Extremes(*each) for each in seen]
+    return zip(places.tolist(), highs[places + 1].tolist(), lows[places + 1].tolist(), strict=True)
 
 
 def _levels(sleeve: Sleeve, charges: Charges) -> Iterator[tuple[int, bool]]:

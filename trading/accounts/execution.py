@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal, localcontext
+from operator import itemgetter
 from typing import TypeVar
 
 from trading.accounts.books import MONEY, SleeveBook, SleeveSpec
@@ -234,17 +235,18 @@ class ExecutionState:
     def pass_over(self, market: str, close_ms: Integers, high: Integers, low: Integers) -> list[Record]:
         """What ``close`` would make of calm minutes, one after the other, but for their equity marks."""
         seen = [
-            (extremes, sleeve, lot)
+            (place, highest, lowest, sleeve, lot)
             for sleeve in self._by_market[market]
             for lot in sleeve.book.lots.values()
-            for extremes in new_extremes(lot, high, low)
+            for place, highest, lowest in new_extremes(lot, high, low)
         ]
         # Those of one minute stay in the order of the trades.
-        seen.sort(key=lambda each: each[0].place)
+        seen.sort(key=itemgetter(0))
+        times_ms = close_ms[[place for place, *_ in seen]].tolist() if seen else []
         out: list[Record] = []
-        for extremes, sleeve, lot in seen:
-            lot.highest, lot.lowest = extremes.highest, extremes.lowest
-            out.append(self._write.extremes(sleeve, lot, int(close_ms[extremes.place])))
+        for (_, highest, lowest, sleeve, lot), at_ms in zip(seen, times_ms, strict=True):
+            lot.highest, lot.lowest = highest, lowest
+            out.append(self._write.extremes(sleeve, lot, at_ms))
         return out
 
     def decide(self, signal: Signal, venue_now_ms: int | None = None) -> list[Record]:
