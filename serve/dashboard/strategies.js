@@ -65,11 +65,16 @@ async function loadShelf() {
     node("div", { textContent: item.error }), node("div", { className: "soft", textContent: item.fix }))));
 }
 
+function onCandles(feature) {
+  if (feature.interval) return ` on ${feature.interval}`;
+  return feature.multiple > 1 ? ` on candles ${feature.multiple} times as long` : "";
+}
+
 function card(item) {
   const values = node("div", { className: "scroll-x" }), count = Object.keys(item.params).length, code = node("div", {});
   table(values, `Parameters of ${item.name}`, ["parameter", "default", "allowed"], Object.entries(item.params).map(([name, value]) => [name,
     typeof value.default === "number" ? format.amount(value.default, 8) : String(value.default), value.allowed]), "It has no parameters.");
-  const uses = Object.entries(item.features).map(([name, feature]) => `${name}: ${[feature.kind, format.params(feature.params)].filter(Boolean).join(" ")}${feature.interval ? ` on ${feature.interval}` : ""}`);
+  const uses = Object.entries(item.features).map(([name, feature]) => `${name}: ${[feature.kind, format.params(feature.params)].filter(Boolean).join(" ")}${onCandles(feature)}`);
   const text = node("details", { ontoggle: () => { if (text.open && !code.childElementCount) loadText(item.name, code).catch((error) => code.replaceChildren(node("p", { className: "refused", textContent: refusal(error) }))); } },
     node("summary", { textContent: "Its text" }), code);
   return node("li", { data: { strategy: item.name } },
