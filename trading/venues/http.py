@@ -9,7 +9,8 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 import aiohttp
 
@@ -18,7 +19,7 @@ from trading.errors import ConfigError, MantaError, VenueAuth, VenueRetryable
 from trading.venues.adapter import Limiter
 from trading.venues.origin import Origin, check_origin
 
-__all__ = ["Answer", "TooManyRequests", "VenueHttp", "status_error"]
+__all__ = ["Answer", "RestClient", "TooManyRequests", "VenueHttp", "status_error"]
 
 _ATTEMPTS = 3
 _FIRST_DELAY_S = 0.25
@@ -172,6 +173,38 @@ class VenueHttp:
             raise VenueRetryable(f"{path} had no answer within {self._timeout_s:g} s.") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise VenueRetryable(f"{path} could not be asked: {error or type(error).__name__}.") from error
+
+
+class RestClient:
+    """What the REST clients of all venues share: ``async with`` one, or call ``close``; it counts what it asks.
+
+    Whoever is one makes ``_http`` first of all.
+    """
+
+    _http: VenueHttp
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    @property
+    def limiter(self) -> Limiter:
+        return self._http.limiter
+
+    @property
+    def requests(self) -> int:
+        return self._http.requests
+
+    @property
+    def retries(self) -> int:
+        return self._http.retries
 
 
 async def _read(response: aiohttp.ClientResponse) -> str:

@@ -10,8 +10,7 @@ import json
 import random
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
-from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from trading.candles import Source
 from trading.clock import HostClock, SystemClock, TimeSample
@@ -21,7 +20,7 @@ from trading.intervals import parse_interval
 from trading.markets import Market
 from trading.venues.adapter import Budget, Limiter, Page
 from trading.venues.binance.messages import KlineReader
-from trading.venues.http import Answer, TooManyRequests, VenueHttp, status_error
+from trading.venues.http import Answer, RestClient, TooManyRequests, VenueHttp, status_error
 from trading.venues.limits import WeightLimiter
 from trading.venues.origin import Origin
 
@@ -36,7 +35,7 @@ def budget(settings: BinanceVenue | BinanceUsdmVenue) -> Budget:
     return Budget(settings.weight_per_minute, 60.0)
 
 
-class BinanceHistory:
+class BinanceHistory(RestClient):
     """A client for the spot market's REST side. ``limiter`` is lowered to the venue's own limit once it is told."""
 
     venue: ClassVar[str] = "binance"
@@ -56,36 +55,16 @@ class BinanceHistory:
     ) -> None:
         clock = clock or SystemClock()
         self._field = f"venues.{self.venue}.rest_url"
-        self.limiter = limiter or WeightLimiter(budget(settings), clock.monotonic)
         self._http = VenueHttp(
             settings.rest_url.rstrip("/") + self.path,
             field=self._field,
             timeout_s=settings.request_timeout_s,
             origin=origin,
-            limiter=self.limiter,
+            limiter=limiter or WeightLimiter(budget(settings), clock.monotonic),
             judge=self._judge,
             clock=clock,
             jitter=jitter,
         )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        await self._http.close()
-
-    @property
-    def requests(self) -> int:
-        return self._http.requests
-
-    @property
-    def retries(self) -> int:
-        return self._http.retries
 
     async def time(self) -> TimeSample:
         """The venue's time, paired with the host's midpoint between question and answer."""

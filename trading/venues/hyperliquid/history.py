@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 from trading.clock import HostClock, SystemClock, TimeSample
 from trading.config.model import HyperliquidVenue
@@ -17,7 +15,7 @@ from trading.errors import ConfigError, MantaError, VenueRetryable
 from trading.intervals import Interval, parse_interval
 from trading.markets import Market
 from trading.venues.adapter import Budget, Limiter, Page
-from trading.venues.http import Answer, VenueHttp, status_error
+from trading.venues.http import Answer, RestClient, VenueHttp, status_error
 from trading.venues.hyperliquid.messages import RowReader
 from trading.venues.hyperliquid.symbols import Names
 from trading.venues.limits import WeightLimiter
@@ -43,7 +41,7 @@ def budget(settings: HyperliquidVenue) -> Budget:
     return Budget(settings.weight_per_minute, 60.0)
 
 
-class HyperliquidHistory:
+class HyperliquidHistory(RestClient):
     """A client for the REST side. ``async with`` it, or call ``close``; it raises what ``History`` says."""
 
     def __init__(
@@ -67,29 +65,6 @@ class HyperliquidHistory:
             jitter=jitter,
         )
         self._names: tuple[float, Names] | None = None
-
-    @property
-    def limiter(self) -> Limiter:
-        return self._http.limiter
-
-    @property
-    def requests(self) -> int:
-        return self._http.requests
-
-    @property
-    def retries(self) -> int:
-        return self._http.retries
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        await self._http.close()
 
     async def time(self) -> TimeSample:
         """The venue's own time, paired with the host's midpoint between question and answer."""

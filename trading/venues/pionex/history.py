@@ -11,8 +11,7 @@ import json
 import random
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from trading.candles import Candle, Source
 from trading.clock import HostClock, SystemClock, TimeSample
@@ -22,7 +21,7 @@ from trading.feed_events import Anomaly
 from trading.intervals import Interval, parse_interval
 from trading.markets import Market
 from trading.venues.adapter import Budget, Limiter, Page, Rows
-from trading.venues.http import Answer, TooManyRequests, VenueHttp, status_error
+from trading.venues.http import Answer, RestClient, TooManyRequests, VenueHttp, status_error
 from trading.venues.limits import WeightLimiter
 from trading.venues.origin import Origin
 from trading.venues.pionex.messages import Envelope, native_interval, parse_envelope, read_klines
@@ -55,7 +54,7 @@ class _Window(NamedTuple):
     told_ms: int
 
 
-class PionexHistory:
+class PionexHistory(RestClient):
     """A client for the REST side. ``async with`` it, or call ``close``.
 
     HTTP 200 does not mean success: the envelope's ``result`` does. After a 429 nobody who shares ``limiter`` asks
@@ -72,38 +71,18 @@ class PionexHistory:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         clock = clock or SystemClock()
-        self.limiter = limiter or WeightLimiter(budget(settings), clock.monotonic)
         self._http = VenueHttp(
             settings.rest_url.rstrip("/") + "/api/v1",
             field=_FIELD,
             timeout_s=settings.request_timeout_s,
             origin=origin,
-            limiter=self.limiter,
+            limiter=limiter or WeightLimiter(budget(settings), clock.monotonic),
             judge=self._judge,
             clock=clock,
             jitter=jitter,
         )
         self._symbol = _ANY_SYMBOL
         self._told_ms = 0
-
-    @property
-    def requests(self) -> int:
-        return self._http.requests
-
-    @property
-    def retries(self) -> int:
-        return self._http.retries
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        await self._http.close()
 
     async def time(self) -> TimeSample:
         """The venue's time, which every envelope tells; no question is for the time alone."""
