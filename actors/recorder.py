@@ -20,14 +20,15 @@ from actors.told import candle_event, hole_event
 from trading.candles import Candle, Hole, Source
 from trading.clock import TimeSample
 from trading.confirmations import MOST_WAITING
-from trading.events import Event, EventKind, Heal, Rebuild, StreamItem
+from trading.events import Event, EventKind, Rebuild, StreamItem
 from trading.freshness import Turn
 from trading.intervals import MINUTE_MS
 from trading.markets import split_market
 from trading.notify.routing import alert_event, tell
 from trading.recording import Ack, Offered, Portion, Recording
-from trading.storage import candles, clocks, events, heals, natives, quality
+from trading.storage import candles, clocks, events, natives, quality
 from trading.storage.database import Connection
+from trading.storage.recorded import store_told
 
 __all__ = ["RecorderActor"]
 
@@ -296,13 +297,7 @@ class RecorderActor(Writer):
 
     async def _write(self, conn: Connection, portions: Sequence[Portion], turns: Sequence[Turn]) -> None:
         items = [item for portion in portions for item in portion.items]
-        await candles.upsert_candles(conn, [item for item in items if isinstance(item, Candle)])
-        for item in items:
-            if isinstance(item, Hole):
-                await quality.record_hole(conn, item)
-            elif isinstance(item, Heal):
-                await heals.take_heal(conn, item, self.session.config.all_intervals())
-                await quality.resolve_hole(conn, item)
+        await store_told(conn, items, self.session.config.all_intervals())
         for note in (note for portion in portions for note in portion.notes):
             await quality.record_anomaly(conn, note)
         for venue, clock in self._told_clocks(portions).items():

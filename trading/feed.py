@@ -230,7 +230,7 @@ class FeedState:
             detail = f"closed at {candle.close_time_ms}, but the venue's time is {event.venue_ms}"
             self._note(Anomaly(self.market, "future", detail, opened, candle.close_time_ms))
             return
-        if opened >= self._high and jumps(self._last, candle):
+        if opened >= self._high and jumps(self._before(opened), candle):
             # REST has the next candle soon, which bears it out or does not.
             self._note(jump_anomaly(candle))
             self._catch_up = True
@@ -433,6 +433,11 @@ class FeedState:
             self._overflowing = True
             detail = f"more than {BUFFER} candles wait for REST; the oldest are dropped and fetched again"
             self._note(Anomaly(self.market, "overflow", detail, oldest.open_time_ms, oldest.close_time_ms))
+
+    def _before(self, opened: int) -> Candle | None:
+        """The newest known candle before the minute ``opened``: a held one, or the one told last."""
+        held = max((each for each in self._pending if each < opened), default=None)
+        return self._last if held is None else self._pending[held]
 
     def _drain(self) -> None:
         """Tell held candles that follow the high water without a gap; forget those before it."""

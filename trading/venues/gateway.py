@@ -61,6 +61,10 @@ class Gateway:
 
     async def close(self) -> None:
         await self.hub.close()
+        if self._asking is not None:
+            # Nobody may be waiting for it any more; it would open a connection of its own.
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
         await self.history.close()
 
     async def time(self, within_s: float = 0.0) -> TimeSample:

@@ -20,6 +20,7 @@ from trading.intervals import parse_interval
 from trading.markets import Market
 from trading.venues.adapter import Budget, Limiter, Page
 from trading.venues.binance.messages import KlineReader
+from trading.venues.future import without_future
 from trading.venues.http import Answer, RestClient, TooManyRequests, VenueHttp, status_error
 from trading.venues.limits import WeightLimiter
 from trading.venues.origin import Origin
@@ -107,9 +108,11 @@ class BinanceHistory(RestClient):
             raise VenueRetryable("The venue's answer holds no rows.")
         source = Source.REST if interval == "1m" else Source.NATIVE
         reader = KlineReader(f"{self.venue}:{symbol}", symbol, interval)
-        candles, unusable, anomalies, is_whole = reader.rows(rows, source.value)
-        if not is_whole:
-            raise VenueRetryable(f"The venue's answer is unreadable: {anomalies[-1].detail}.")
+        read = reader.rows(rows, source.value)
+        if not read.is_whole:
+            raise VenueRetryable(f"The venue's answer is unreadable: {read.anomalies[-1].detail}.")
+        read = await without_future(read, f"{self.venue}:{symbol}", width, closed_by_ms, self.time)
+        candles, unusable, anomalies, _ = read
         candles = tuple(candle for candle in candles if candle.open_time_ms >= from_ms)
         through_ms = max((width.close_of(opened) for opened in unusable), default=from_ms)
         if candles and candles[-1].close_time_ms > through_ms:

@@ -15,6 +15,7 @@ from trading.errors import ConfigError, MantaError, VenueRetryable
 from trading.intervals import Interval, parse_interval
 from trading.markets import Market
 from trading.venues.adapter import Budget, Limiter, Page
+from trading.venues.future import without_future
 from trading.venues.http import Answer, RestClient, VenueHttp, status_error
 from trading.venues.hyperliquid.messages import RowReader
 from trading.venues.hyperliquid.symbols import Names
@@ -113,6 +114,7 @@ class HyperliquidHistory(RestClient):
         read = RowReader(f"hyperliquid:{symbol}", symbol, width.name).rows(body)
         if not read.is_whole:
             raise VenueRetryable(f"The venue's answer is unreadable: {read.anomalies[-1].detail}.")
+        read = await without_future(read, f"hyperliquid:{symbol}", width, closed_by_ms, self.time)
         # The candle that contains the asked time is in the answer, whenever it began.
         candles = tuple(candle for candle in read.candles if candle.open_time_ms >= from_ms)
         unusable = tuple(opened for opened in read.unusable if opened >= from_ms)

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,14 @@ def _named_by(mark: Any) -> Iterator[str]:
                     yield value.id
 
 
+@cache
+def _whole_sample(venue: str) -> CandleColumns:
+    return load_columns(SAMPLE_FILE, f"{venue}:{SYMBOLS[venue]}")
+
+
 def sample(venue: str, minutes: int) -> CandleColumns:
     """Real minutes, told as those of the venue's market."""
-    columns = load_columns(SAMPLE_FILE, f"{venue}:{SYMBOLS[venue]}")
+    columns = _whole_sample(venue)
     return columns.slice(columns.start_ms, columns.start_ms + minutes * MINUTE_MS)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from aiohttp import web
@@ -27,8 +27,10 @@ from trading.config.model import Venues
 from trading.errors import ConfigError, MantaError, VenueRetryable
 from trading.fold_columns import fold_columns
 from trading.intervals import DAY_MS, parse_interval
+from trading.jumps import jumps
 from trading.venues.adapter import Forming, History, ServerShutdown, adapter
 from trading.venues.gateway import Gateway
+from trading.venues.simulator.faults import How
 
 DAY = 1440
 
@@ -240,3 +242,34 @@ async def test_endpoints_fit_the_origin_and_redirects_lead_nowhere(venue: str) -
         assert "/elsewhere" not in asked
     finally:
         await runner.cleanup()
+
+
+@rule(62)
+@pytest.mark.parametrize("how", get_args(How))
+async def test_garbage_in_rows_is_refused_and_named(venue: str, how: str) -> None:
+    """A spoiled row is told by nobody: the answer is refused as a whole, or the row's minute is left open and noted."""
+    columns = sample(venue, 200)
+    now_ms = columns.start_ms + 100 * MINUTE_MS
+    from_ms, spoiled_ms = now_ms - 20 * MINUTE_MS, now_ms - MINUTE_MS
+    truth = facts(columns.slice(from_ms, now_ms).candles())
+    reasons = {"value": "insane", "nan": "malformed", "negative": "insane", "future": "future"}
+    async with playing(venue, columns, start_ms=now_ms) as rig, gateway(rig, **plenty(venue)) as opened:
+        await rig.control.fault("corrupt_rows", how=how, times=1)
+        try:
+            page = await opened.history.page(SYMBOLS[venue], "1m", from_ms, None, now_ms)
+        except VenueRetryable:
+            assert how in {"future", "symbol", "interval"}
+        else:
+            if how == "jump":
+                # Only the candles around it tell that it is no price of this market: the feed looks at them.
+                assert jumps(page.candles[-2], page.candles[-1])
+            elif how in reasons:
+                assert facts(page.candles) == truth[:-1]
+                assert spoiled_ms in page.unusable or page.through_ms <= spoiled_ms
+                assert [note.reason for note in page.anomalies] == [reasons[how]]
+            else:
+                # Rows that name no market and no interval have nothing to spoil; a cut answer is asked for again.
+                assert facts(page.candles) == truth
+                assert opened.history.retries == (how == "json")
+        page = await opened.history.page(SYMBOLS[venue], "1m", from_ms, None, now_ms)
+        assert (facts(page.candles), page.unusable, page.anomalies) == (truth, (), ())
