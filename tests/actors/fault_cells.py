@@ -323,7 +323,7 @@ class _Replay:
         revised = sum(file[opened] != values for opened, values in now.items())
         if "revise" not in self._cell.faults and revised:
             wrong.append("the simulator revised what it was not told to")
-        repaired, logged, contradicted = await conn.fetchrow(
+        row = await conn.fetchrow(
             """
             select (select count(*) from candles where market_id = m.id and interval = '1m' and revision > 0),
                 (select count(*) from candle_revisions where market_id = m.id and interval = '1m'),
@@ -332,6 +332,8 @@ class _Replay:
             """,
             self._symbol,
         )
+        assert row is not None
+        repaired, logged, contradicted = row
         is_corrected = self._cell.venue == "hyperliquid" and not CORRECTED.isdisjoint(self._cell.faults)
         if repaired and not is_corrected:
             wrong.append(f"I2: {repaired} minutes have a revision, though nobody repaired one")

@@ -308,6 +308,21 @@ def test_a_price_that_jumps_is_not_told_but_asked_from_rest(world: World) -> Non
     assert world.items[-2:] == [minute(2, source="rest"), minute(3)]
 
 
+def test_a_price_that_jumps_away_from_a_held_candle_is_not_told_either() -> None:
+    """Before the first answer nothing is told yet, and what the stream brings is held."""
+    world = World(state())
+    world.resume(high=0)
+    world.connect()
+    world.close_minute(streamed=False)
+    world.now = 4
+    world.frame(1)
+    world.tell(Final(world.mono, world.conn, far(2)))
+    world.frame(3)
+    world.settle()
+    assert [item._replace(source="live") for item in world.items] == [minute(index) for index in range(4)]
+    assert [note.reason for note in world.notes] == ["jump"]
+
+
 def test_a_spoiled_row_holds_up_what_follows_it_until_rest_is_right(world: World) -> None:
     world.lose_socket()
     world.now = 6
