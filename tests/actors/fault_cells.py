@@ -88,6 +88,9 @@ FAULTS: dict[str, tuple[dict[str, Any], ...]] = {
 """What the simulator is ordered to do, by a name of ours. ``after``: minutes after the first order of the fault."""
 
 
+# After a 429 the venue wants to be left alone for a minute, which outlasts the replay: its own tests show that.
+_TOO_LONG = frozenset({("pionex", "rest_status 429")})
+
 _READ = {
     "corrupt json": "malformed",
     "corrupt value": "insane",
@@ -128,7 +131,7 @@ minutes later: a repair, with a revision.
 
 def singles() -> list[Cell]:
     """Every fault on every venue."""
-    return [Cell(venue, (name,)) for venue in VENUES for name in FAULTS]
+    return [Cell(venue, (name,)) for venue in VENUES for name in FAULTS if (venue, name) not in _TOO_LONG]
 
 
 def garbage() -> list[Cell]:
@@ -139,11 +142,12 @@ def garbage() -> list[Cell]:
 def pairs() -> list[Cell]:
     """Every fault with every other, one way of spoiling for each kind of message, on every venue."""
     source = random.Random(4)
-    kinds: dict[str, list[str]] = {}
-    for name in FAULTS:
-        kinds.setdefault(name.split()[0], []).append(name)
     found = []
     for venue in VENUES:
+        kinds: dict[str, list[str]] = {}
+        for name in FAULTS:
+            if (venue, name) not in _TOO_LONG:
+                kinds.setdefault(name.split()[0], []).append(name)
         for one, other in itertools.combinations_with_replacement(kinds, 2):
             found.append(Cell(venue, (source.choice(kinds[one]), source.choice(kinds[other]))))
     return found

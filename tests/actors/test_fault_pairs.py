@@ -30,7 +30,7 @@ async def test_garbage_is_refused_and_counted(database: DatabaseTarget) -> None:
 async def test_a_sample_of_faults_alone_and_in_pairs(database: DatabaseTarget) -> None:
     source = random.Random(4)
     alone = [cell for cell in singles() if cell not in garbage()]
-    assert await play([*source.sample(alone, 24), *source.sample(pairs(), 24)], database) == {}
+    assert await play([*source.sample(alone, 12), *source.sample(pairs(), 16)], database) == {}
 
 
 @pytest.mark.slow

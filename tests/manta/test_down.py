@@ -45,6 +45,7 @@ def postgres_pid(place: Place) -> int:
     return int((place.data_dir / "postgres" / "postmaster.pid").read_text(encoding="utf-8").split()[0])
 
 
+@pytest.mark.covers("S2-5")
 def test_down_flushes_and_the_next_start_goes_on(place: Place) -> None:
     with nothing_left(place):
         first = start_replay(place, minutes=60)

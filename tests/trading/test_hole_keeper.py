@@ -14,6 +14,7 @@ def span(first: int, last: int) -> tuple[int, int]:
     return NOW - first * MINUTE_MS, NOW - last * MINUTE_MS
 
 
+@pytest.mark.covers("S2-5")
 def test_a_new_hole_is_asked_for_and_lent_only_when_it_is_still_there_at_the_next_look() -> None:
     keeper = HoleKeeper(MARKET)
     first = keeper.look([span(20, 10)], now_ms=NOW)

@@ -93,7 +93,7 @@ def test_a_candle_is_told_with_the_minute_that_closes_it() -> None:
     assert state.position_ms == minute(3)
 
 
-@pytest.mark.covers("S1-12")
+@pytest.mark.covers("S1-12", "S2-19b")
 def test_four_37m_candles_nest_in_one_148m_candle_told_after_them() -> None:
     start_ms = at("2024-12-31 22:40")
     state = TimeframeState(MARKET, ["148m", "37m"], heal_wait_minutes=0)

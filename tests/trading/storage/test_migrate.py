@@ -18,6 +18,27 @@ async def test_applies_all_once_and_then_nothing(empty_database: DatabaseTarget)
     assert await migrate(empty_database, "venue") == ()
 
 
+@pytest.mark.covers("S2-7")
+async def test_the_first_start_makes_every_table(empty_database: DatabaseTarget) -> None:
+    """Candles, indicators (features), data quality, and what each collector has done (cursors)."""
+    await migrate(empty_database, "venue")
+    connection = await connect(empty_database)
+    try:
+        rows = await connection.fetch(
+            "select table_name, table_type from information_schema.tables where table_schema = 'public'"
+        )
+        resolved = await connection.fetchval(
+            "select data_type from information_schema.columns"
+            " where table_name = 'data_quality' and column_name = 'resolved'"
+        )
+    finally:
+        await connection.close()
+    made = {row["table_name"]: row["table_type"] for row in rows}
+    assert {"candles", "features", "data_quality", "cursors"} <= made.keys()
+    assert made["data_health"] == "VIEW"
+    assert resolved == "boolean"
+
+
 async def test_many_processes_at_once_apply_each_migration_once(empty_database: DatabaseTarget) -> None:
     results = await asyncio.gather(*(migrate(empty_database, "venue") for _ in range(5)))
     assert sorted(map(len, results)) == [0, 0, 0, 0, len(known_migrations())]

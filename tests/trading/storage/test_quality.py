@@ -107,7 +107,7 @@ async def test_minutes_that_nobody_explains_are_found(connection, minute) -> Non
     assert await unaccounted(connection, MARKET) == [(at(4), at(5)), (at(7), at(8)), (at(11), at(12))]
 
 
-@pytest.mark.covers("S1-10", "S1-34")
+@pytest.mark.covers("S1-10", "S1-34", "S2-7")
 async def test_health_counts_candles_holes_and_anomalies(connection, minute) -> None:
     await upsert_candles(connection, [minute(n) for n in (0, 1, 9)])
     await record_hole(connection, hole(2, 4))

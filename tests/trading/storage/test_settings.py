@@ -8,7 +8,7 @@ from trading.errors import BadInput, ConfigError
 from trading.storage.settings import DatabaseTarget, dsn_target, server_from_environment
 
 
-@pytest.mark.covers("S1-35")
+@pytest.mark.covers("S1-35", "S2-9")
 def test_defaults_are_those_of_the_environment_contract(tmp_path: Path) -> None:
     assert server_from_environment({}, tmp_path) is None
     assert server_from_environment({"DB_HOST": "localhost", "DB_PASSWORD": ""}, tmp_path) == DatabaseTarget(
@@ -16,7 +16,7 @@ def test_defaults_are_those_of_the_environment_contract(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.covers("S1-35")
+@pytest.mark.covers("S1-35", "S2-9")
 def test_every_value_can_be_given_and_the_password_never_shows(tmp_path: Path) -> None:
     given = {"DB_HOST": "nas", "DB_PORT": "5433", "DB_NAME": "d", "DB_USER": "u", "DB_PASSWORD": "s3cret\n#"}
     target = server_from_environment(given, tmp_path / "run")
