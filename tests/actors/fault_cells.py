@@ -44,14 +44,16 @@ __all__ = ["FAULTS", "GARBAGE", "Cell", "garbage", "pairs", "play", "singles"]
 MINUTES = 45
 SPEED = 900
 INTERVALS = ("3m", "5m", "15m")
-AT_ONCE = 64
+AT_ONCE = 48
 """Cells that are played at the same time."""
-CONNECTIONS = 6
+CONNECTIONS = 12
 _WAIT_S = 240.0
 # Faults after which only silence tells that something is wrong.
 _SILENT = frozenset({"freeze", "freeze new", "lose_subscription"})
 # Nobody traded in these minutes: the file has no row.
 _ABSENT = (4, 17, 18, 33)
+# History that REST has from the beginning, and the minute of the first fault.
+_KNOWN = 3
 _FIRST = 10
 # The newest minutes wait for REST's word on them.
 _UNCONFIRMED = CONFIRM_AFTER_MS // MINUTE_MS
@@ -223,12 +225,12 @@ class _Replay:
                 )
                 running_feed = asyncio.create_task(feed.run(warmup_from_ms=start))
                 try:
-                    await _until(lambda: rig.simulator.state()["connections"] > 0, 60)
+                    await _until(lambda: rig.simulator.state()["connections"] > 0)
                     await rig.control.resume()
                     await self._until_told(feed, running_feed)
                 finally:
                     await feed.stop()
-                    await asyncio.wait_for(running_feed, 30)
+                    await asyncio.wait_for(running_feed, _WAIT_S)
             return await self._store.run(lambda conn: self._checked(conn, rig))
 
     def _orders(self) -> Iterable[dict[str, Any]]:
@@ -375,8 +377,8 @@ class _Replay:
         return sorted((time - self._file.start_ms) // MINUTE_MS for time in times)
 
 
-async def _until(holds: Callable[[], bool], seconds: float) -> None:
-    async with asyncio.timeout(seconds):
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(_WAIT_S):
         while not holds():
             await asyncio.sleep(0.01)
 
