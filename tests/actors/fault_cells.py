@@ -211,7 +211,14 @@ class _Replay:
         start = self._file.start_ms
         limits = VenueLimits(weight=10_000_000)
         silence_s = 30.0 if _SILENT.isdisjoint(self._cell.faults) else 1.0
-        async with running(self._file, self._symbol, venue=self._cell.venue, speed=SPEED, limits=limits) as rig:
+        async with running(
+            self._file,
+            self._symbol,
+            venue=self._cell.venue,
+            start_ms=start + _KNOWN * MINUTE_MS,
+            speed=SPEED,
+            limits=limits,
+        ) as rig:
             rig.simulator.session.pause()
             for order in self._orders():
                 await rig.control.fault(**order)
