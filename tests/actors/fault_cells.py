@@ -232,7 +232,7 @@ class _Replay:
                 )
                 running_feed = asyncio.create_task(feed.run(warmup_from_ms=start))
                 try:
-                    await _until(lambda: rig.simulator.state()["connections"] > 0)
+                    await _until(lambda: rig.simulator.state()["listening"])
                     await rig.control.resume()
                     await self._until_told(feed, running_feed)
                 finally:

@@ -119,6 +119,7 @@ class Simulator:
         return self.session.state() | {
             "connections": self._hub.connections,
             "connections_total": self._hub.connections_total,
+            "listening": self._hub.listening,
             "frames_sent": self._hub.frames_sent,
             "venue": self.dialect.venue,
             "rest_requests": self.dialect.requests,
