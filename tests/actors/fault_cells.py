@@ -84,7 +84,7 @@ FAULTS: dict[str, tuple[dict[str, Any], ...]] = {
         for how in _HOWS
     },
     "slow": ({"kind": "slow", "seconds": 0.5, "times": 2}, {"kind": "drop"}),
-    "clock ahead": ({"kind": "clock", "offset_ms": 10_000}, {"kind": "clock", "offset_ms": 0, "after": 20}),
+    "clock ahead": ({"kind": "clock", "offset_ms": 400}, {"kind": "clock", "offset_ms": 0, "after": 20}),
     "clock behind": ({"kind": "clock", "offset_ms": -90_000}, {"kind": "clock", "offset_ms": 0, "after": 20}),
 }
 """What the simulator is ordered to do, by a name of ours. ``after``: minutes after the first order of the fault."""
