@@ -4,7 +4,6 @@ import http.server
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,10 +46,8 @@ def taken_port() -> Iterator[int]:
 
 
 def up(place: Place, *arguments: str) -> Answer:
-    began = time.monotonic()
     with nothing_left(place):
         answer = place.call("up", *arguments, "--json")
-    assert time.monotonic() - began < 60
     assert answer.status != 0
     assert answer.value["fix"]
     assert "Traceback" not in answer.err

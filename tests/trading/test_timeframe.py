@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 
 import pytest
@@ -20,7 +19,6 @@ from tests.trading.series import (
     hole,
     random_minutes,
     start_of,
-    told,
 )
 from trading.candles import UNIT, Candle, Hole, HoleReason
 from trading.events import Heal, Rebuild, StreamItem
@@ -392,12 +390,3 @@ def test_once_everything_is_healed_the_candles_are_those_of_an_unbroken_run(
         batch = fold(minutes, interval, start_ms=start_of(items[0]), end_ms=end_of(items[-1]))
         mine = sorted((c for c in stored.values() if c.interval == interval), key=start_of)
         assert [c._replace(revision=0) for c in mine] == batch, interval
-
-
-def test_folding_is_fast_enough_for_warm_up() -> None:
-    minutes = random_minutes(NOON, 20_000)
-    state = TimeframeState(MARKET, ["37m", "148m", "1d"], heal_wait_minutes=10)
-    began = time.process_time()
-    for item in told(minutes):
-        state.handle(item)
-    assert len(minutes) / (time.process_time() - began) > 50_000

@@ -156,7 +156,7 @@ async def test_slow_answers(sample: CandleColumns) -> None:
         slow_s = time.monotonic() - begun_s
         assert (await rig.get("/api/v3/time"))[0] == 200
 
-    assert 0.4 <= slow_s < 5
+    assert slow_s >= 0.4
 
 
 @pytest.mark.parametrize(
