@@ -30,7 +30,8 @@ class Session:
     ``origin`` is ``venue`` or ``simulator``; ``time_rate`` how fast venue time runs against host time (0: lockstep).
     ``start_ms`` is the venue's time when the graph was built: instances that are new decide on candles closing after
     it; ``clock`` is the pair of clocks that this was told with, None in lockstep. ``secrets_path`` names a 0600 file.
-    ``crash_dir``, only of a simulator session, holds what is to be hurt; ``host_pid`` is the host's process.
+    ``crash_dir``, only of a simulator session, holds what is to be hurt; ``host_pid`` is the host's process, which puts
+    backups of the database into ``backup_dir`` (None: it makes none).
     """
 
     session_id: str
@@ -48,6 +49,7 @@ class Session:
     slow_points: tuple[SlowPoint, ...] = ()
     broker_faults: tuple[BrokerFault, ...] = ()
     clock: TimeSample | None = None
+    backup_dir: str | None = None
 
     @property
     def lockstep(self) -> bool:

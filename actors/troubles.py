@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from actors.session import Session
 from trading.candles import Hole
-from trading.intervals import MINUTE_MS
+from trading.intervals import HOUR_MS, MINUTE_MS
 from trading.notify.messages import utc
 from trading.notify.routing import tell
 from trading.notify.trouble import Condition, Restarts, TroubleWatch
 from trading.storage import cursors, quality
+from trading.storage.backups import list_backups
 from trading.storage.database import Connection
 from trading.storage.troubles import close_troubles, open_trouble, read_troubles
 
-__all__ = ["Standing", "Troubles", "conditions"]
+__all__ = ["Standing", "Troubles", "about_backups", "conditions"]
 
 _SILENT_S = 90.0
 _HOLE_S = 900.0
@@ -24,6 +26,8 @@ _HOLE_S = 900.0
 _LENDER_S = 400.0
 _BEHIND_S = 120.0
 _BEHIND_MS = 10 * MINUTE_MS
+# One that is due at the start, or just now, gets the time to be made.
+_BACKUP_S = 3600.0
 _UNSENT_AGE_S = 3600.0
 _LATE = """
 select book, count(*) from decisions
@@ -70,7 +74,9 @@ class Troubles:
         mono = self._monotonic()
         numbers = {each["actor"]: each["pid"] for each in answers if "pid" in each} | standing.epochs
         found = conditions(answers, standing, self._restarts.see(mono, numbers), self._session.time_rate)
-        told = self._watch.see(mono, time.time_ns() // 1_000_000, found)
+        now_ms = time.time_ns() // 1_000_000
+        found += about_backups(self._session, now_ms)
+        told = self._watch.see(mono, now_ms, found)
         if not told.events and not told.closed:
             return
 
@@ -100,6 +106,25 @@ def conditions(
         *_about_late_decisions(standing.late),
         *_about_channels(answers),
         *_about_strategies(answers),
+    ]
+
+
+def about_backups(session: Session, now_ms: int) -> list[Condition]:
+    """That no backup was made for longer than one should take, whatever the reason."""
+    if session.backup_dir is None:
+        return []
+    newest = next(iter(list_backups(Path(session.backup_dir))), None)
+    if newest is not None and now_ms - newest.made_ms < session.config.storage.backup_hours * HOUR_MS:
+        return []
+    since = f"The last one is of {utc(newest.made_ms)}" if newest is not None else "There is none yet"
+    return [
+        Condition(
+            "backup",
+            "The database is not backed up",
+            f"{since}, in {session.backup_dir}. host.log says why; `manta db backup` tries it now.",
+            "system",
+            _BACKUP_S,
+        )
     ]
 
 

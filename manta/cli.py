@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from manta import backtest_commands
+from manta import backtest_commands, backup_commands
 from manta.check_commands import db_check, verify_data
 from manta.data_commands import app as data_app
 from manta.decision_commands import app as decisions_app
@@ -54,6 +54,7 @@ for name, part in (
 verify_app.command("data")(verify_data)
 backtest_commands.mount(backtest_app)
 db_app.command("check")(db_check)
+backup_commands.mount(db_app)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ import structlog
 
 from actors.cluster import ray_environment
 from actors.session import Session, SlowPoint
+from manta.backup_keeper import BackupKeeper, backup_folder
 from manta.deadline import Deadline
 from manta.driver import drive
 from manta.graph import Order
@@ -106,6 +107,7 @@ class Host:
         self.started_at = time.time()
         self._started_ns = steady_ns()
         self._watch: asyncio.Task[None] | None = None
+        self._backups: asyncio.Task[None] | None = None
         self._lock: IO[str] | None = None
         self._lease: Lease | None = None
         self._database: Database | None = None
@@ -136,6 +138,9 @@ class Host:
             say("starting the actors")
             await self._deploy()
             self._note_run()
+            if self.session.backup_dir is not None:
+                keeper = BackupKeeper(self.config, self.data_dir, self.target)
+                self._backups = asyncio.create_task(keeper.run())
         except BaseException as error:
             if ray_ready is not None:
                 ray_ready.cancel()
@@ -224,6 +229,8 @@ class Host:
         may take longer, when that is slow.
         """
         time_left = Deadline()
+        if self._backups is not None:
+            self._backups.cancel()
         removing = asyncio.ensure_future(self._remove(time_left)) if self._deployed and self._ray is None else None
         last = await self._end_actors(time_left)
         if self._ray is not None:
@@ -372,7 +379,12 @@ class Host:
             slow_points=self.options.slow_points,
             broker_faults=self.options.broker_faults,
             clock=clock,
+            backup_dir=str(backup_folder(self.config, self.data_dir)) if self._is_backed_up else None,
         )
+
+    @property
+    def _is_backed_up(self) -> bool:
+        return self.options.origin == "venue" and self.config.storage.backup_hours > 0
 
     async def _resolve_markets(self) -> None:
         """Go by the venues' own names of the configured markets; ConfigError names those that no venue knows."""

@@ -439,6 +439,11 @@ class StorageSettings(Section):
         le=100_000,
         description="Candles a market kept while Postgres is away; older ones are fetched again.",
     )
+    backup_hours: int = Field(24, ge=0, le=8784, description="Hours from one backup to the next; 0: none are made.")
+    backup_keep: int = Field(7, ge=1, le=1000, description="How many of the newest backups are kept.")
+    backup_folder: Path | None = Field(
+        None, description="Where backups go, best on another disk; default: backups in the data directory."
+    )
 
 
 class RaySettings(Section):
