@@ -166,6 +166,7 @@ async def test_an_unknown_symbol_fails_with_the_nearest_names(stored: Place, ven
     assert f"Did you mean {near}" in answer.value["fix"]
 
 
+@pytest.mark.covers("W10")
 async def test_beyond_a_venues_horizon_it_says_so(stored: Place) -> None:
     candles = sample()
     start_ms = candles.start_ms

@@ -173,6 +173,7 @@ async def test_the_open_candle_is_left_out_and_proves_what_is_before_it() -> Non
         assert got.through_ms == 5 * MINUTE_MS
 
 
+@pytest.mark.covers("W10")
 @pytest.mark.conforms("BN-06")
 async def test_a_full_page_says_that_there_is_more_and_a_question_is_no_larger_than_needed() -> None:
     async with answering(saying(200, [row(1), row(2), row(3)])) as (history, asked):

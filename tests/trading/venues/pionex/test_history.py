@@ -115,6 +115,7 @@ async def test_px_03_a_later_row_proves_a_candle_closed_though_the_envelope_tell
         assert minutes(await page(history, 0, None, START + 2 * MINUTE_MS)) == [0, 1]
 
 
+@pytest.mark.covers("W10")
 async def test_px_04_pages_of_500_join_without_duplicates_or_gaps() -> None:
     venue = Venue(START + 1800 * MINUTE_MS, list(range(1801)))
     async with answering(venue.answer) as history:
