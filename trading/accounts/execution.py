@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from operator import itemgetter
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from trading.accounts.books import MONEY, SleeveBook, SleeveSpec
 from trading.accounts.broker import FINAL, OrderRequest, OrderStatus, OrderUpdate, VenueFill, request_of
-from trading.accounts.calm import Calm, calm_of, new_extremes
 from trading.accounts.capital import share_out
 from trading.accounts.decisions import Action, LastDecision, Outcome, decision_id, decision_key, execution_of
 from trading.accounts.fills import close_at, funding_boundaries, wait_at
@@ -30,7 +29,6 @@ from trading.accounts.records import (
 from trading.accounts.removal import closing
 from trading.accounts.sleeve import Sleeve
 from trading.accounts.writing import Writer, decision_of
-from trading.candle_columns import Integers
 from trading.candles import Candle, from_units, to_units
 from trading.config.model import Book
 from trading.errors import ConfigError
@@ -38,6 +36,10 @@ from trading.events import Signal, SignalStatus
 from trading.intervals import MINUTE, MINUTE_MS
 from trading.invariants import require
 from trading.markets import Market
+
+if TYPE_CHECKING:
+    from trading.accounts.calm import Calm
+    from trading.candle_columns import Integers
 
 __all__ = ["OVERTAKEN", "ExecutionState"]
 
@@ -225,6 +227,9 @@ class ExecutionState:
         """
         if market not in self._closed_ms:
             return None
+        # Here, because NumPy is only for backtests: no actor loads it.
+        from trading.accounts.calm import calm_of
+
         return calm_of(self._by_market[market], self._closed_ms[market], self._charges[market])
 
     def stand_at(self, candle: Candle) -> None:
@@ -234,6 +239,8 @@ class ExecutionState:
 
     def pass_over(self, market: str, close_ms: Integers, high: Integers, low: Integers) -> list[Record]:
         """What ``close`` would make of calm minutes, one after the other, but for their equity marks."""
+        from trading.accounts.calm import new_extremes
+
         seen = [
             (place, highest, lowest, sleeve, lot)
             for sleeve in self._by_market[market]
