@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from manta.backup_keeper import backup_folder, client_programs
-from manta.run_file import read_run_file
-from manta.service import database_target
+from manta.service import database_target, hold_alone, require_down
 from trading.config.loading import data_dir, load_config
 from trading.config.model import Config
-from trading.errors import BadInput, Halt
+from trading.errors import BadInput
 from trading.intervals import iso
 from trading.storage.backups import Backup, back_up, list_backups, require_backup, restore
 from trading.storage.database import Database
-from trading.storage.leases import Lease
 from trading.storage.migrate import migrate
+from trading.storage.settings import DatabaseTarget
 
 __all__ = ["backup_words", "make_backup", "restore_backup", "stored_backups"]
 
@@ -55,46 +53,42 @@ def backup_words(facts: dict[str, Any]) -> str:
 def restore_backup(path: Path | None, file: Path) -> dict[str, Any]:
     """Put ``file`` in the place of what the database holds, which is backed up first; Halt while Manta runs on it."""
     config, home = _places(path)
-    if read_run_file(home) is not None:
-        raise Halt("Manta is running on this database.", fix="Stop it first with `manta down`.")
+    require_down(home)
 
     async def work() -> dict[str, Any]:
         programs, began = client_programs(config, home), time.monotonic()
-        async with database_target(path) as target, Database(target, application_name="manta restore") as database:
-            before = None
+        async with database_target(path) as target:
             await require_backup(target, programs, file)
-            if await database.run(lambda connection: connection.fetchval(_HAS_TIMESCALE)):
-                raise BadInput(
-                    f"{target} uses TimescaleDB, whose tables are restored in steps of its own.",
-                    field="database",
-                    value=str(target),
-                    fix="Follow TimescaleDB's manual for pg_restore, or restore into a server without it (DB_HOST).",
-                )
-            if await database.run(lambda connection: connection.fetchval(_HAS_TABLES)):
-                await _hold(database)
-                before = await back_up(target, programs, backup_folder(config, home), now=datetime.now(UTC))
-            await restore(target, programs, file)
+            before = await _replace(target, programs, file, backup_folder(config, home))
+            # A backup of an earlier version is brought to this one.
+            applied = list(await migrate(target, "venue"))
         return {
             "restored": str(file),
             "database": str(target),
             "before": str(before.path) if before is not None else None,
-            "applied": await _migrated(path),
+            "applied": applied,
             "seconds": round(time.monotonic() - began, 2),
         }
 
     return asyncio.run(work())
 
 
-async def _hold(database: Database) -> None:
-    """Halt while a host, here or on another machine, works on the database; none can start until it is closed."""
-    if await database.run(lambda connection: connection.fetchval("select to_regclass('leases') is not null")):
-        await Lease(database, "host", f"{socket.gethostname()}/{os.getpid()} (restore)").acquire(timeout_s=1.0)
-
-
-async def _migrated(path: Path | None) -> list[str]:
-    """A backup of an earlier version is brought to this one."""
-    async with database_target(path) as target:
-        return list(await migrate(target, "venue"))
+async def _replace(target: DatabaseTarget, programs: Path, file: Path, folder: Path) -> Backup | None:
+    """Back up into ``folder`` what is there, if anything is, and restore ``file``; nobody else may work there."""
+    async with Database(target, application_name="manta restore") as database:
+        if await database.run(lambda connection: connection.fetchval(_HAS_TIMESCALE)):
+            raise BadInput(
+                f"{target} uses TimescaleDB, whose tables are restored in steps of its own.",
+                field="database",
+                value=str(target),
+                fix="Follow TimescaleDB's manual for pg_restore, or restore into a server without it (DB_HOST).",
+            )
+        before = None
+        if await database.run(lambda connection: connection.fetchval(_HAS_TABLES)):
+            await hold_alone(database, "restore")
+            before = await back_up(target, programs, folder, now=datetime.now(UTC))
+        await restore(target, programs, file)
+    return before
 
 
 def _facts(backup: Backup) -> dict[str, Any]:

@@ -37,11 +37,13 @@ from trading.storage.settings import DatabaseTarget, server_from_environment
 __all__ = [
     "database_target",
     "follow_logs",
+    "hold_alone",
     "log_records",
     "migrate_database",
     "newest_logs",
     "reload_running",
     "reload_words",
+    "require_down",
     "reset_database",
     "run_detached",
     "run_foreground",
@@ -266,8 +268,7 @@ def migrate_database(path: Path | None) -> dict[str, Any]:
 def reset_database(path: Path | None) -> dict[str, Any]:
     """Drop everything and migrate anew; refused while Manta runs on it."""
     _, folder = _load(path)
-    if read_run_file(folder) is not None:
-        raise Halt("Manta is running on this database.", fix="Stop it first with `manta down`.")
+    require_down(folder)
 
     async def work() -> dict[str, Any]:
         async with database_target(path) as target:
@@ -277,11 +278,22 @@ def reset_database(path: Path | None) -> dict[str, Any]:
     return asyncio.run(work())
 
 
+def require_down(folder: Path) -> None:
+    """Halt while Manta runs on the data directory ``folder``."""
+    if read_run_file(folder) is not None:
+        raise Halt("Manta is running on this database.", fix="Stop it first with `manta down`.")
+
+
+async def hold_alone(database: Database, purpose: str) -> None:
+    """Halt while a host, here or on another machine, works on the database; none can start until it is closed."""
+    if await database.run(lambda connection: connection.fetchval("select to_regclass('leases') is not null")):
+        await Lease(database, "host", f"{socket.gethostname()}/{os.getpid()} ({purpose})").acquire(timeout_s=1.0)
+
+
 async def _empty(target: DatabaseTarget) -> None:
     """Drop all tables; Halt while a host, here or on another machine, works on them."""
     async with Database(target, application_name="manta reset") as database:
-        if await database.run(lambda connection: connection.fetchval("select to_regclass('leases') is not null")):
-            await Lease(database, "host", f"{socket.gethostname()}/{os.getpid()} (reset)").acquire(timeout_s=1.0)
+        await hold_alone(database, "reset")
         await database.run(lambda connection: connection.execute("drop schema public cascade; create schema public"))
 
 
