@@ -14,6 +14,7 @@ from trading.errors import BadInput
 from trading.feed_events import Anomaly
 from trading.intervals import parse_interval
 from trading.venues.adapter import Forming, Message, Rows, ServerShutdown
+from trading.venues.rows import read_rows
 
 __all__ = ["KlineReader"]
 
@@ -92,29 +93,16 @@ class KlineReader:
 
     def rows(self, rows: list[Any], source: str = Source.REST.value) -> Rows:
         """Read the rows of one ``klines`` answer; they must ascend."""
-        candles: list[Candle] = []
-        unusable: set[int] = set()
-        anomalies: list[Anomaly] = []
-        last = -1
-        for row in rows:
-            if not isinstance(row, list) or len(row) < _LEAST_COLUMNS:
-                anomalies.append(self._anomaly("malformed", f"row {_excerpt(row)}"))
-                return Rows((), (), tuple(anomalies), is_whole=False)
-            values = [row[0], row[6], row[1], row[2], row[3], row[4], row[5], row[7], row[8], row[9]]
-            candle = self._candle(values, 0, source)
-            if isinstance(candle, Anomaly):
-                anomalies.append(candle)
-                if not candle.to_ms:
-                    return Rows((), (), tuple(anomalies), is_whole=False)
-                unusable.add(candle.from_ms)
-            elif candle.open_time_ms <= last:
-                anomalies.append(self._anomaly("out_of_order", f"row {_excerpt(row)}", candle.open_time_ms))
-                return Rows((), (), tuple(anomalies), is_whole=False)
-            else:
-                last = candle.open_time_ms
-                candles.append(candle)
-        unusable.difference_update(candle.open_time_ms for candle in candles)
-        return Rows(tuple(candles), tuple(sorted(unusable)), tuple(anomalies))
+        return read_rows(rows, lambda row: self._row(row, source), self._out_of_order)
+
+    def _row(self, row: object, source: str) -> Candle | Anomaly:
+        if not isinstance(row, list) or len(row) < _LEAST_COLUMNS:
+            return self._anomaly("malformed", f"row {_excerpt(row)}")
+        values = [row[0], row[6], row[1], row[2], row[3], row[4], row[5], row[7], row[8], row[9]]
+        return self._candle(values, 0, source)
+
+    def _out_of_order(self, row: object, candle: Candle) -> Anomaly:
+        return self._anomaly("out_of_order", f"row {_excerpt(row)}", candle.open_time_ms)
 
     def _candle(self, values: list[Any], received_ns: int, source: str) -> Candle | Anomaly:
         """Check ``values``: open time, last ms, open, high, low, close, volume, quote volume, trades, taker volume."""

@@ -16,6 +16,7 @@ from trading.errors import BadInput
 from trading.feed_events import Anomaly
 from trading.intervals import HOUR_MS, parse_interval
 from trading.venues.adapter import Forming, Message, Rows
+from trading.venues.rows import read_rows
 
 __all__ = ["CandleReader", "RowReader"]
 
@@ -115,25 +116,10 @@ class RowReader:
     def rows(self, rows: list[Any]) -> Rows:
         """Read one candleSnapshot answer, the open candle included; rows must ascend."""
         source = Source.REST if self._interval == "1m" else Source.NATIVE
-        candles: list[Candle] = []
-        unusable: set[int] = set()
-        anomalies: list[Anomaly] = []
-        last = -1
-        for row in rows:
-            candle = self.candle(row, source, 0)
-            if isinstance(candle, Anomaly):
-                anomalies.append(candle)
-                if not candle.to_ms:
-                    return Rows((), (), tuple(anomalies), is_whole=False)
-                unusable.add(candle.from_ms)
-            elif candle.open_time_ms <= last:
-                anomalies.append(self._anomaly("out_of_order", f"row {_excerpt(row)}", candle.open_time_ms))
-                return Rows((), (), tuple(anomalies), is_whole=False)
-            else:
-                last = candle.open_time_ms
-                candles.append(candle)
-        unusable.difference_update(candle.open_time_ms for candle in candles)
-        return Rows(tuple(candles), tuple(sorted(unusable)), tuple(anomalies))
+        return read_rows(rows, lambda row: self.candle(row, source, 0), self._out_of_order)
+
+    def _out_of_order(self, row: object, candle: Candle) -> Anomaly:
+        return self._anomaly("out_of_order", f"row {_excerpt(row)}", candle.open_time_ms)
 
     def candle(self, row: object, source: Source, received_ns: int) -> Candle | Anomaly:
         """The candle that ``row`` describes, or what is wrong with it."""
