@@ -126,6 +126,7 @@ class Actor(ABC):
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy = False
         self._stopping = False
+        self._finished_all = False
 
     @abstractmethod
     async def bootstrap(self) -> None:
@@ -185,7 +186,8 @@ class Actor(ABC):
     async def stop(self, within_s: float = _STOP_S) -> dict[str, Any]:
         """Finish what is in the inbox as far as the time allows, release everything, return the last health.
 
-        Whatever is left is not lost: it is pulled from the cursors at the next start. Safe to call twice.
+        Whatever is left is not lost: it is pulled from the cursors at the next start; ``finished`` says whether nothing
+        is. Safe to call twice.
         """
         end = time.monotonic() + within_s
         if not self._stopping:
@@ -193,10 +195,12 @@ class Actor(ABC):
             if self._ready.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.drain(), within_s / 2)
+                    self._finished_all = True
             last = await self.health()
             await self.close(max(0.0, end - time.monotonic()))
-            return last
-        return await self.health()
+        else:
+            last = await self.health()
+        return last | {"finished": self._finished_all}
 
     async def close(self, within_s: float) -> None:
         """Release what ``bootstrap`` acquired; ``within_s`` is what remains for handing over what is under way."""

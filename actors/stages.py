@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["role_of", "stage_seconds", "stages"]
+__all__ = ["REST_S", "role_of", "stage_seconds", "stages"]
+
+REST_S = 10.0
+"""How long an actor may take to finish what it has in hand before a reload."""
 
 
 def stages(names: Iterable[str]) -> list[list[str]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayError
@@ -26,7 +26,7 @@ from actors.processes import end_worker
 from actors.recorder import Recorder
 from actors.runtime import Writer
 from actors.session import ACTOR_OPTIONS, Session, actor_name
-from actors.stages import role_of, stage_seconds, stages
+from actors.stages import REST_S, role_of, stage_seconds, stages
 from actors.timeframe import Timeframe
 from actors.timeframes import Brains, Timeframes
 from actors.told import hole_event
@@ -55,6 +55,7 @@ from trading.storage.actor_health import ActorFound, forget_actors, note_actors
 from trading.storage.configs import record_book_configs
 from trading.storage.database import Connection, listen
 from trading.storage.host_orders import HostOrder
+from trading.storage.leases import revoke
 from trading.storage.reloads import store_reload
 from trading.storage.retired import retired_markets
 from trading.venues.adapter import History
@@ -72,9 +73,9 @@ _ANSWER_S = 10.0
 # Of the time an actor has to stop, what it is told: the answer must still arrive.
 _STOP_SHARE = 0.9
 _STRIKES = 12
-# How long an actor may take to finish what it has in hand before a reload.
-_REST_S = 10.0
 _RETRY_S = 0.2
+# What a reload may start anew, as ``manta.reload`` says.
+_STARTED_ANEW = ("timeframe", "brain", "execution", "notifier")
 # A replay's nights are seconds apart.
 _NIGHTLY_S = {"venue": 60.0, "simulator": 1.0}
 _DOWNLOADS_S = {"venue": 10.0, "simulator": 1.0}
@@ -84,6 +85,13 @@ _KEEP_DEAD_MS = 90 * 86_400_000
 
 Check = Callable[[Notify, DueDay], Awaitable[str]]
 """Has the reference replay one day, as ``actors.nightly.CheckDay`` says, and tells those that are to know."""
+
+
+class _Rest(NamedTuple):
+    """The process of an actor that is to rest, None if unknown, and whether it has finished what it had in hand."""
+
+    pid: int | None
+    rested: bool
 
 
 class SupervisorActor(Writer):
@@ -218,21 +226,26 @@ class SupervisorActor(Writer):
         """
         await self._ready.wait()
         before = {item.instance_id: item.name for item in await self.read(self._load_instances)}
-        resting: dict[str, int | None] = {}
         roles = {holding_role(self.session.config, role) for role in detail["roles"]}
-        for names in stages(name for name in self._actors if role_of(name) in roles):
-            resting |= zip(names, await asyncio.gather(*(self._rest(name) for name in names)), strict=True)
+        resting = await self._rest_all(roles, detail["rest_s"])
+        for within_s in (REST_S, 2 * REST_S):
+            if all(rested for _, rested in resting.values()):
+                break
+            # Not in the midst of a candle: what it leads to would be half of the old configuration, half of the new.
+            await self._wake(resting, within_s)
+            resting = await self._rest_all(roles, within_s)
+        await self.commit({}, lambda conn: self._enact(conn, config, roles, detail["start_ms"]))
         self.session = replace(self.session, config=config)
         self._troubles = Troubles(self.session, self.read, self.commit)
-        await self.commit({}, lambda conn: self._enact(conn, detail["start_ms"]))
         await self._look_into_books()
         planned = {name for name, _, _ in self._plan()}
         for name in resting:
             ray.kill(self._actors[name], no_restart=name not in planned)
         self._create()
         recorder = self._actors[actor_name("recorder")]
+        pids = {name: found.pid for name, found in resting.items()}
         await asyncio.gather(
-            self._reconfigure(recorder), *(self._ready_again(name, resting.get(name)) for name in planned)
+            self._reconfigure(recorder), *(self._ready_again(name, pids.get(name)) for name in planned)
         )
         await self.commit({}, forget_actors)
         await self._check_health()
@@ -247,19 +260,44 @@ class SupervisorActor(Writer):
         instances = await self.read(self._load_instances)
         self._holding = {book for book, _ in await self.read(lambda conn: retired_markets(conn, instances))}
 
-    async def _rest(self, name: str) -> int | None:
-        """Have the actor finish what it has in hand and take no more; its process, None when it did not say."""
-        with contextlib.suppress(RayError, TimeoutError):
-            last = await asyncio.wait_for(self._actors[name].stop.remote(_REST_S * _STOP_SHARE), _REST_S)
-            return int(_each([last])[0]["pid"])
-        return None
+    async def _rest_all(self, roles: Collection[str], within_s: float) -> dict[str, _Rest]:
+        """Have all actors of ``roles`` rest, senders before receivers."""
+        resting: dict[str, _Rest] = {}
+        for names in stages(name for name in self._actors if role_of(name) in roles):
+            found = await asyncio.gather(*(self._rest(name, within_s) for name in names))
+            resting |= zip(names, found, strict=True)
+        return resting
 
-    async def _enact(self, conn: Connection, start_ms: int | None) -> None:
-        """In the transaction of a reload: the books and instances of the new configuration, and itself.
+    async def _rest(self, name: str, within_s: float) -> _Rest:
+        """Have the actor finish what it has in hand and take no more. One that does not answer is ended: it must not
+        sit on a transaction.
+        """
+        try:
+            last = await asyncio.wait_for(self._actors[name].stop.remote(within_s * _STOP_SHARE), within_s)
+        except (RayError, TimeoutError) as error:
+            self.log.warning("actor did not rest", actor=name, error=type(error).__name__)
+            pid = self._pids.get(name)
+            end_worker(pid or 0)
+            return _Rest(pid, rested=False)
+        members = _each([last])
+        return _Rest(int(members[0]["pid"]), all(member["finished"] for member in members))
+
+    async def _wake(self, resting: Mapping[str, _Rest], within_s: float) -> None:
+        """Let those at rest go on as before, so that they finish what they have begun; give up after ``within_s``."""
+        for name in resting:
+            ray.kill(self._actors[name], no_restart=False)
+        again = asyncio.gather(*(self._ready_again(name, found.pid) for name, found in resting.items()))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(again, within_s)
+
+    async def _enact(self, conn: Connection, config: Config, roles: Collection[str], start_ms: int | None) -> None:
+        """In the transaction of a reload: the books and instances of ``config``, and itself.
 
         New instances decide from ``start_ms`` on; None, in lockstep, is where the brain has come to.
         """
-        config = self.session.config
+        anew = [role for role in _STARTED_ANEW if holding_role(self.session.config, role) in roles]
+        # First, so that nobody commits under the old configuration after it: one may be at work still, or again.
+        await revoke(conn, anew, self.lease.owner)
         if start_ms is None:
             start_ms = max((await cursors.read_cursors(conn, "brain:")).values(), default=self.session.start_ms)
         for name, book in config.books.items():

@@ -21,6 +21,7 @@ import structlog
 
 from actors.cluster import ray_environment
 from actors.session import Session, SlowPoint
+from actors.stages import REST_S
 from manta.backup_keeper import BackupKeeper, backup_folder
 from manta.deadline import Deadline
 from manta.driver import drive
@@ -185,9 +186,10 @@ class Host:
         """The health of every actor."""
         return list((await self._drive("report"))["actors"])
 
-    async def reload(self, config: Config) -> dict[str, Any]:
+    async def reload(self, config: Config, *, rest_s: float = REST_S) -> dict[str, Any]:
         """Go by ``config`` from now on without touching feeds, recorder and database; says what that changed.
 
+        ``rest_s`` is what each actor that starts anew has to finish what it has in hand; it is ended after that.
         Raises ConfigError or BadInput, having changed nothing, when it needs a restart or is wrong.
         """
         began = time.monotonic()
@@ -202,7 +204,9 @@ class Host:
             body = config.model_dump(mode="json")
             try:
                 async with asyncio.timeout(_RELOAD_S):
-                    told = await self._order("reload", config=body, roles=list(plan.roles), start_ms=start_ms)
+                    told = await self._order(
+                        "reload", config=body, roles=list(plan.roles), start_ms=start_ms, rest_s=rest_s
+                    )
             except TimeoutError:
                 raise MantaError(
                     f"The actors were not ready after {_RELOAD_S:.0f} s.", fix=f"See {self.data_dir / 'logs'}."

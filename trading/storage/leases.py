@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Sequence
 
 from trading.errors import Halt
 from trading.storage.database import Connection, Database
 
-__all__ = ["Lease"]
+__all__ = ["Lease", "revoke"]
 
 _FIRST_TRY_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
@@ -103,3 +104,16 @@ class Lease:
             value=self.name,
             fix="Nothing is to be done: the new owner goes on from the last commit.",
         )
+
+
+async def revoke(connection: Connection, roles: Sequence[str], owner: str) -> None:
+    """Take the leases of all actors of ``roles`` for ``owner``; waits for the transactions that they write in.
+
+    Whoever held one raises Halt when it next writes. The next to acquire it gets it as ever.
+    """
+    await connection.execute(
+        "update leases set owner = $2, epoch = epoch + 1, acquired_at = clock_timestamp()"
+        " where split_part(name, ':', 1) = any($1::text[])",
+        roles,
+        owner,
+    )
