@@ -29,6 +29,10 @@ class Leaving:
         self._size = size
         self.reset()
 
+    @property
+    def size(self) -> int:
+        return self._size
+
     def reset(self) -> None:
         self._window: deque[int] = deque()
 
@@ -54,6 +58,15 @@ class Recent:
         self._fields = tuple(Candle._fields.index(name) for name in fields)
         self._size = size
         self.reset()
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @property
+    def fields(self) -> tuple[int, ...]:
+        """The places of its fields in a candle."""
+        return self._fields
 
     def reset(self) -> None:
         self._windows: tuple[deque[int], ...] = tuple(deque(maxlen=self._size) for _ in self._fields)

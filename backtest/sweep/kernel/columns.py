@@ -1,0 +1,103 @@
+"""What the programs of all strategies share: the candle that a step sees, and features that running totals give."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from backtest.sweep.kernel.exact import divided, times
+from trading.candle_columns import Integers
+from trading.candles import UNIT, Candle
+from trading.features.inputs import Recent
+
+__all__ = ["Bar", "Kind", "Totals", "bands", "means", "recent_fields"]
+
+_FIRST = Candle._fields.index("open")
+
+
+class Bar(NamedTuple):
+    """A candle as a compiled step sees it: prices are whole numbers of the program's unit, volume of 10**-8."""
+
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+
+
+class Kind(NamedTuple):
+    """The distinct parameters of one kind of feature: a row for each, its whole numbers apart from the others.
+
+    ``size`` is the window's, ``need`` how many candles give the first value, ``column`` where its values go.
+    """
+
+    whole: Integers
+    real: NDArray[np.float64]
+    state_whole: Integers
+    state_real: NDArray[np.float64]
+    start_whole: Integers
+    start_real: NDArray[np.float64]
+    size: Integers
+    need: Integers
+    column: Integers
+
+
+class Totals(NamedTuple):
+    """At each place the sum of all before it: of the closes, and of the squares of how far each is from ``middle``."""
+
+    closes: Integers
+    squares: Integers
+    middle: int
+
+
+def recent_fields(source: Recent) -> list[int]:
+    """Which fields of a ``Bar`` the window holds."""
+    return [place - _FIRST for place in source.fields]
+
+
+@njit(error_model="numpy")
+def means(  # noqa: PLR0913, PLR0917 - as every feature of a program
+    _bars: Any, totals: Any, kind: Any, j: int, start: int, a: int, b: int, base: int, unit: int, out: Any
+) -> None:
+    """What ``trading.features.sma.step`` makes of each candle from ``a`` up to ``b``: sums are exact in any order."""
+    row, size = kind.column[j], kind.size[j]
+    known = min(b, max(a, start + size - 1))
+    for i in range(a, known):
+        out[row, i - base + 1] = np.nan
+    divisor = np.float64(size * unit)
+    for i in range(known, b):
+        out[row, i - base + 1] = np.float64(totals.closes[i + 1] - totals.closes[i + 1 - size]) / divisor
+
+
+@njit(error_model="numpy")
+def bands(  # noqa: PLR0913, PLR0917 - as every feature of a program
+    bars: Any, totals: Any, kind: Any, j: int, start: int, a: int, b: int, base: int, unit: int, out: Any
+) -> None:
+    """What ``trading.features.ranges.bollinger_step`` makes of each candle: the variance does not depend on from where
+    closes are measured, and is rounded once, as there.
+    """
+    row, size, width = kind.column[j], kind.size[j], kind.real[j, 1]
+    known = min(b, max(a, start + size - 1))
+    for n in range(5):
+        for i in range(a, known):
+            out[row + n, i - base + 1] = np.nan
+    divisor = np.float64(size * unit)
+    coarse = np.float64(UNIT // unit)
+    for i in range(known, b):
+        total = totals.closes[i + 1] - totals.closes[i + 1 - size]
+        off = total - size * totals.middle
+        spread = size * (totals.squares[i + 1] - totals.squares[i + 1 - size]) - off * off
+        high = np.float64(spread)
+        exactly = times(times((high, np.float64(spread - np.int64(high))), coarse), coarse)
+        middle = np.float64(total) / divisor
+        reach = width * (np.sqrt(divided(exactly, (np.float64(size * size), 0.0))) / UNIT)
+        upper, lower = middle + reach, middle - reach
+        close = np.float64(bars[3, i]) / np.float64(unit)
+        out[row, i - base + 1] = middle
+        out[row + 1, i - base + 1] = upper
+        out[row + 2, i - base + 1] = lower
+        out[row + 3, i - base + 1] = (upper - lower) / middle if middle else 0.0
+        out[row + 4, i - base + 1] = (close - lower) / (upper - lower) if upper > lower else 0.5

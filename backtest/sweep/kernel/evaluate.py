@@ -1,0 +1,309 @@
+"""Scores combinations of parameters with compiled programs, and with the reference engine where these cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from math import isnan
+from typing import Any, NamedTuple
+
+import numpy as np
+import structlog
+from numba.core.errors import NumbaError
+
+from backtest.requests import BacktestRequest
+from backtest.run import simulate
+from backtest.sources import Source
+from backtest.sweep.evaluator import ComboScore
+from backtest.sweep.kernel.columns import Kind, Totals
+from backtest.sweep.kernel.exact import exact
+from backtest.sweep.kernel.program import Shape, program_of, walking
+from backtest.sweep.kernel.support import why_not
+from backtest.sweep.kernel.tape import Tape
+from backtest.sweep.kernel.walk import FIGURES, OK, Minutes, Terms
+from trading.accounts.score import Score
+from trading.candle_columns import Integers
+from trading.candles import UNIT
+from trading.errors import BadInput
+from trading.features.contract import Feature
+from trading.strategies.contract import Strategy
+from trading.strategies.registry import find_module, load_strategy
+
+__all__ = ["KernelEvaluator", "KernelTrade"]
+
+_log = structlog.get_logger(__name__)
+
+# Combinations decided on together: their bits and the columns of their features are held at once.
+_TOGETHER = 128
+_TILE = 4_096
+# Kinds whose steps read prices alone, so that a coarser unit changes no bit of what they return.
+_OF_PRICES = frozenset({"sma", "ema", "rma", "rsi", "macd", "trange", "atr", "returns", "bollinger"})
+_MOST_EXACT, _MOST_WHOLE = 2**53, 2**62
+_UNITS = (100, 10_000, UNIT)
+
+
+class KernelTrade(NamedTuple):
+    """A trade as the reference's fills tell it. The last two are None while it is open."""
+
+    side: str
+    entry_ms: int
+    entry_price: Decimal
+    quantity: Decimal
+    exit_ms: int | None
+    exit_price: Decimal | None
+
+
+@dataclass(slots=True)
+class _Chosen:
+    """The distinct parameters of one kind of feature within a chunk, and their columns."""
+
+    outputs: int
+    params: dict[Any, int]
+
+
+class KernelEvaluator:
+    """Scores combinations of one request over one source. Not for several threads at once.
+
+    Guarantees: what it returns is what the reference engine would, trade by trade, and in money to all digits that a
+    float has. A combination that cannot be computed exactly, or whose strategy raises, runs in the reference engine,
+    which then raises what it raises. Memory does not depend on how many combinations are given.
+    """
+
+    def __init__(self, request: BacktestRequest, source: Source) -> None:
+        reason = why_not(request)
+        if reason is not None:
+            raise BadInput(
+                f"The kernel cannot run this: {reason}.",
+                field="strategy",
+                value=request.strategy,
+                fix="Run it in the reference engine.",
+            )
+        self._request = request
+        self._source = source
+        self._tape = Tape.of(request, source)
+        self._module = find_module(request.strategy, request.source)
+        self._terms, self._scale = _terms(request, source)
+        strategy = load_strategy(request.strategy, request.params, request.source)
+        [self._interval] = request.intervals
+        self._shape = Shape(strategy, self._interval)
+        fine = all(kind.kind in _OF_PRICES for kind in self._shape.kinds)
+        # A few units serve all markets: each other one would be compiled for itself.
+        self._unit = next(unit for unit in _UNITS if unit >= 10**self._tape.decimals) if fine else UNIT
+        self._compiled = True
+        tape = self._tape
+        coarse = UNIT // self._unit
+        self._bars = tape.bars.copy()
+        self._bars[:4] //= coarse
+        closes = self._bars[3]
+        middle = (int(closes.max()) + int(closes.min())) // 2
+        # Squares may pass 2**63 together and come back: differences of them do not.
+        self._totals = Totals(_summed(closes), _summed((closes - middle) ** 2), middle)
+        for array in (self._bars, self._totals.closes, self._totals.squares):
+            array.flags.writeable = False
+        self._most, self._farthest = int(self._bars[:4].max()), int(abs(closes - middle).max())
+        self._minutes = Minutes(
+            tape.opens, tape.highs, tape.lows, tape.closes, tape.first, tape.fundings, tape.times, tape.day_places
+        )
+
+    def evaluate(self, combos: Sequence[Mapping[str, int | float]]) -> list[ComboScore]:
+        """The score of each of ``combos``, in their order; BadInput names a parameter that is wrong."""
+        strategies = [self._strategy(combo) for combo in combos]
+        return [score for score, _ in self._run(strategies, 0)]
+
+    def trades(self, combo: Mapping[str, int | float], most: int = 1_000_000) -> list[KernelTrade]:
+        """The trades of one combination that the kernel computes itself, at most so many."""
+        [(_, rows)] = self._run([self._strategy(combo)], most)
+        return [] if rows is None else [self._trade(row) for row in rows]
+
+    def _strategy(self, combo: Mapping[str, int | float]) -> Strategy:
+        return load_strategy(self._request.strategy, {**self._request.params, **combo}, self._request.source)
+
+    def _run(self, strategies: Sequence[Strategy], most: int) -> Iterator[tuple[ComboScore, Any]]:
+        for first in range(0, len(strategies), _TOGETHER):
+            yield from self._chunk(strategies[first : first + _TOGETHER], most)
+
+    def _chunk(self, strategies: Sequence[Strategy], most: int) -> Iterator[tuple[ComboScore, Any]]:
+        fitting = [place for place, strategy in enumerate(strategies) if self._fits(strategy)]
+        planes = self._planes([strategies[place] for place in fitting]) if fitting and self._compiled else None
+        if planes is None:
+            fitting = []
+        out = np.full((len(fitting), len(FIGURES)), np.nan)
+        statuses = np.zeros(len(fitting), np.int64)
+        rows = np.full((most, 8), np.nan)
+        count = 0
+        if planes is not None:
+            count = walking()(*planes, self._tape.fills, self._minutes, self._terms, rows, statuses, out)
+        found = {
+            place: figures
+            for place, status, figures in zip(fitting, statuses.tolist(), out.tolist(), strict=True)
+            if status == OK
+        }
+        for place, strategy in enumerate(strategies):
+            if place in found:
+                yield _score_of(strategy, found[place]), rows[:count]
+            else:
+                yield self._reference(strategy), None
+
+    def _fits(self, strategy: Strategy) -> bool:
+        """Whether all sums of its features stay exact, and the compiled shape is its own."""
+        longest = max([1, *(item.need for item in strategy.features.values())]) + 1
+        squared = [item.need for item in strategy.features.values() if item.kind == "bollinger"]
+        return (
+            self._most * longest < _MOST_EXACT
+            and (max(squared, default=0) * self._farthest) ** 2 < _MOST_WHOLE
+            and Shape(strategy, self._interval).key == self._shape.key
+        )
+
+    def _planes(self, strategies: Sequence[Strategy]) -> tuple[Any, Any, Any] | None:
+        """Bits of the candles on which each of ``strategies`` wants to be long, short or flat; None if it raised."""
+        shape, bars = self._shape, self._bars
+        kinds = [_Chosen(max(1, len(kind.outputs)), {}) for kind in shape.kinds]
+        read: list[list[tuple[int, int, int]]] = []
+        for strategy in strategies:
+            features = strategy.features_on(self._interval).values()
+            read.append(
+                [
+                    (kind, kinds[kind].params.setdefault(feature.params, len(kinds[kind].params)), output)
+                    for feature, (kind, output) in zip(features, shape.reads, strict=True)
+                ]
+            )
+        firsts, columns = [], 0
+        for kind in kinds:
+            firsts.append(columns)
+            columns += kind.outputs * len(kind.params)
+        places = np.array(
+            [[firsts[kind] + at * kinds[kind].outputs + output for kind, at, output in row] for row in read], np.int64
+        ).reshape(len(strategies), len(shape.reads))
+        whole = _table([strategy.params for strategy in strategies])
+        needs = np.array([strategy.warmup for strategy in strategies], np.int64)
+        words = (bars.shape[1] + 63) // 64 + _TILE // 64
+        longs, shorts, flats = (np.zeros((len(strategies), words), np.uint64) for _ in range(3))
+        tables = [
+            _kind_table(definition, list(kind.params), first)
+            for definition, kind, first in zip(shape.kinds, kinds, firsts, strict=True)
+        ]
+        try:
+            decide = program_of(shape, self._module, self._unit)
+            bad = decide(
+                bars, self._totals, self._tape.starts, self._tape.decides, self._tape.is_mute, *tables, places, *whole,
+                needs, np.full((columns, _TILE + 1), np.nan), np.full(_TILE + 1, np.nan), np.empty(_TILE, np.int8),
+                longs, shorts, flats,
+            )  # fmt: skip
+        except (NumbaError, TypeError) as error:
+            self._compiled = False
+            _log.warning(
+                "strategy not compiled: the reference engine runs it", strategy=shape.strategy.name, error=str(error)
+            )
+            return None
+        except (ArithmeticError, ValueError):
+            return None
+        return (longs, shorts, flats) if bad < 0 else None
+
+    def _reference(self, strategy: Strategy) -> ComboScore:
+        request = self._request.model_copy(update={"params": strategy.params_dict()})
+        return score_of(strategy.params_dict(), simulate(request, [self._source], "sweep", twin=False).score)
+
+    def _trade(self, row: Any) -> KernelTrade:
+        side, entered, left, lots = (int(value) for value in row[:4])
+        is_open = left < 0
+        return KernelTrade(
+            "LONG" if side > 0 else "SHORT",
+            int(self._tape.open_ms[entered]),
+            self._price(row[4:6]),
+            lots * self._source.market.lot_size,
+            None if is_open else int(self._tape.open_ms[left]),
+            None if is_open else self._price(row[6:8]),
+        )
+
+    def _price(self, pair: Any) -> Decimal:
+        return (Decimal(int(pair[0])) + Decimal(int(pair[1]))) / self._scale / UNIT
+
+
+def score_of(params: Mapping[str, int | float], score: Score) -> ComboScore:
+    """The score of a reference run as a sweep counts it."""
+    found = {name: getattr(score, name) for name in FIGURES}
+    metrics = {name: None if value is None else float(value) for name, value in found.items()}
+    return ComboScore(dict(params), metrics, score.trades)
+
+
+def _score_of(strategy: Strategy, figures: Sequence[float]) -> ComboScore:
+    values = dict(zip(FIGURES, figures, strict=True))
+    metrics = {name: None if isnan(value) else value for name, value in values.items()}
+    return ComboScore(strategy.params_dict(), metrics, int(values["trades"]))
+
+
+def _terms(request: BacktestRequest, source: Source) -> tuple[Terms, int]:
+    """What is charged, as whole numbers, and what a slipped price is scaled by besides 10**-8."""
+    market = source.market
+    charges = request.costs.of(market.venue)
+    slips, lots = _decimals(charges.slippage), _decimals(market.lot_size)
+    fees = max(_decimals(charges.taker_fee), _decimals(charges.funding_per_8h))
+    digits = 8 + slips + lots + fees
+    stake = (request.size * request.leverage).as_integer_ratio()
+    margin = charges.maintenance_margin.as_integer_ratio()
+    scale = 10**slips
+    lot = int(market.lot_size.scaleb(lots))
+    slip = int(charges.slippage.scaleb(slips))
+    return Terms(
+        capital=exact(_scaled(request.capital, digits)),
+        unit=exact(10**digits),
+        buy=float(scale + slip),
+        sell=float(scale - slip),
+        lot=float(lot),
+        steps=float(10**fees),
+        fee=float(int(charges.taker_fee.scaleb(fees))),
+        stake=float(stake[0]),
+        stake_of=float(stake[1]),
+        least=exact(_scaled(market.min_notional, digits - fees)),
+        close=float(lot * 10 ** (slips + fees)),
+        margin=float(margin[0]),
+        margin_of=float(margin[1]),
+        funding=float(int(charges.funding_per_8h.scaleb(fees)) * lot * 10**slips),
+        ruin=exact(_scaled(market.min_notional, digits)),
+        is_perp=request.profile == "perp",
+        may_short=request.profile != "spot" and not request.entries.long_only,
+    ), scale
+
+
+def _scaled(number: Decimal, digits: int) -> int:
+    """``number`` times a power of ten, rounded up to a whole one where it is finer: it is only compared with."""
+    numerator, denominator = number.as_integer_ratio()
+    return -(-numerator * int(10**digits) // denominator)
+
+
+def _summed(values: Integers) -> Integers:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(values)])
+
+
+def _decimals(number: Decimal) -> int:
+    """How many decimals ``number`` is written with, without trailing zeros."""
+    exponent = number.normalize().as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
+def _table(rows: Sequence[Any]) -> tuple[Any, Any]:
+    """Tuples of numbers as a table of their whole ones and one of the others, each with a column for all."""
+    width = max(1, max((len(row) for row in rows), default=1))
+    whole, real = np.zeros((len(rows), width), np.int64), np.zeros((len(rows), width), np.float64)
+    for place, row in enumerate(rows):
+        for column, value in enumerate(row):
+            (whole if isinstance(value, int) else real)[place, column] = value
+    return whole, real
+
+
+def _kind_table(definition: Any, params: Sequence[Any], first: int) -> Kind:
+    """For the program, of each distinct parameter tuple of a kind: parameters, state, start, window, need, column."""
+    features = [Feature(definition.kind, k, definition) for k in params]
+    starts = [definition.start(k) if callable(definition.start) else definition.start for k in params]
+    flat = [start if isinstance(start, tuple) else (start,) for start in starts]
+    outputs = max(1, len(definition.outputs))
+    sources = [definition.source_of(k) for k in params]
+    return Kind(
+        *_table(params),
+        *_table(flat),
+        *_table(flat),
+        np.array([0 if source is None else source.size for source in sources], np.int64),
+        np.array([feature.need for feature in features], np.int64),
+        np.array([first + place * outputs for place in range(len(params))], np.int64),
+    )

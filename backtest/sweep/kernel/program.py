@@ -1,0 +1,355 @@
+"""A compiled program for each strategy: its own rule and the steps of its features, over all candles at once.
+
+The program is a module that is written to disk under a name made of everything it depends on, because Numba finds what
+it compiled earlier by the file of a function: an edited rule has another name and is compiled anew, and everything else
+loads in milliseconds. Nothing is translated: rule and steps are the very functions that trade live, with the functions
+they call compiled along with them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numba
+from numba import njit
+
+from backtest.sweep.kernel import bits, columns, exact, walk
+from trading.atomic_files import replacing
+from trading.candles import UNIT
+from trading.features.contract import FeatureDef
+from trading.features.inputs import Leaving, Recent
+from trading.strategies.building import source_of
+from trading.strategies.contract import Strategy
+
+__all__ = ["Shape", "program_of", "walking"]
+
+# Kinds whose values follow from running totals, many candles at once and to the same bit.
+_SHARED_BY_KIND = {"sma": "means", "bollinger": "bands"}
+_FIELDS = {"open": 0, "high": 1, "low": 2, "close": 3, "volume": 4}
+
+
+class Shape:
+    """What the program of a strategy is made of: the kind of each feature, and where each field of its row is read.
+
+    All combinations of parameters of a strategy have the same one, unless its ``features`` chooses between kinds.
+    """
+
+    def __init__(self, strategy: Strategy, interval: str) -> None:
+        features = strategy.features_on(interval)
+        self.strategy = strategy
+        self.kinds: list[FeatureDef] = []
+        # For each field of the row after the close: its kind and which of the kind's outputs.
+        self.reads: list[tuple[int, int]] = []
+        for feature in features.values():
+            definition = feature.definition
+            kinds = [kind.kind for kind in self.kinds]
+            if definition.kind not in kinds:
+                self.kinds.append(definition)
+                kinds.append(definition.kind)
+            outputs = definition.outputs
+            self.reads.append(
+                (kinds.index(definition.kind), outputs.index(feature.output or outputs[0]) if outputs else 0)
+            )
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return self.strategy.name, self.strategy.source, tuple(kind.kind for kind in self.kinds), tuple(self.reads)
+
+
+def program_of(shape: Shape, module: ModuleType, unit: int) -> Callable[..., Any]:
+    """The compiled ``decide`` of ``shape``, whose functions are those of ``module``; prices are whole at 1/``unit``."""
+    text = _text(shape, unit)
+    reached: dict[int, FunctionType] = {}
+    steps = [_reached(kind.step, reached) for kind in shape.kinds]
+    rule = _reached(module.rule, reached)
+    texts = sorted({_text_of(function) for function in reached.values()})
+    name = _name(shape.strategy.name, text, shape.strategy.source, *texts)
+    if name not in sys.modules:
+        given = _given(shape, unit, rule, steps)
+        _load(name, text, {"Params": module.Params, "Row": module.Row, **given})
+    decide: Callable[..., Any] = sys.modules[name].decide
+    return decide
+
+
+def walking() -> Callable[..., Any]:
+    """The compiled ``walk``, for decisions of any strategy."""
+    name = _name("walk", _WALK)
+    if name not in sys.modules:
+        _load(name, _WALK, {"walk": walk.walk})
+    run: Callable[..., Any] = sys.modules[name].run
+    return run
+
+
+def _name(what: str, *texts: str) -> str:
+    """The module's name: of what it is made for, of these texts and of all that is compiled into it besides."""
+    own = (inspect.getsource(part) for part in (bits, columns, exact, walk))
+    whole = "\0".join((numba.__version__, sys.version, *texts, *own))
+    return f"kernel_{what}_{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
+
+
+def folder() -> Path:
+    """Where programs and what Numba made of them are kept; NUMBA_CACHE_DIR names another place."""
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    return Path(named) / "manta" if named else Path.home() / ".cache" / "manta" / "kernels"
+
+
+def _load(name: str, text: str, given: Mapping[str, Any]) -> None:
+    """Run ``text`` as the module ``name``, with ``given`` among its names."""
+    path = folder() / f"{name}.py"
+    if not path.exists():
+        with replacing(path) as file:
+            file.write(text.encode())
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(name)
+    module = module_from_spec(spec)
+    module.__dict__.update(given)
+    spec.loader.exec_module(module)
+    sys.modules[name] = module
+
+
+def _given(shape: Shape, unit: int, rule: FunctionType, steps: Sequence[FunctionType]) -> dict[str, Any]:
+    """What the text of a strategy's program names without defining it."""
+    given: dict[str, Any] = {
+        "rule": _compiled(rule, unit, {}),
+        "unit": unit,
+        "pack": bits.pack,
+        "Bar": columns.Bar,
+        "means": columns.means,
+        "bands": columns.bands,
+    }
+    for place, (kind, step) in enumerate(zip(shape.kinds, steps, strict=True)):
+        given[f"Params{place}"] = kind.params
+        given[f"State{place}"] = type(_start_of(kind))
+        if kind.kind not in _SHARED_BY_KIND:
+            given[f"step{place}"] = _compiled(step, unit, {})
+    return given
+
+
+def _start_of(kind: FeatureDef) -> Any:
+    return kind.start(kind.params(*_least(kind))) if callable(kind.start) else kind.start
+
+
+def _least(kind: FeatureDef) -> list[Any]:
+    return [allowed.low for allowed in kind.ranges.values()]  # type: ignore[union-attr]
+
+
+def _reached(function: Any, found: dict[int, FunctionType]) -> FunctionType:
+    """``function``, after it and all functions of Python that it calls were put into ``found``."""
+    if not isinstance(function, FunctionType):
+        raise TypeError(f"{function!r} is no plain function")
+    if id(function) not in found:
+        found[id(function)] = function
+        for name in function.__code__.co_names:
+            other = function.__globals__.get(name)
+            if isinstance(other, FunctionType):
+                _reached(other, found)
+    return function
+
+
+def _text_of(function: FunctionType) -> str:
+    module = sys.modules.get(function.__module__)
+    try:
+        return source_of(module.__name__) if module is not None else function.__code__.co_code.hex()
+    except (OSError, TypeError):
+        return f"{function.__code__.co_code.hex()}{function.__code__.co_consts!r}"
+
+
+def _compiled(function: FunctionType, unit: int, made: dict[int, Any]) -> Any:
+    """``function`` to be compiled, with what it calls, for prices that are whole at 1/``unit`` instead of 1/10**8."""
+    if id(function) not in made:
+        own = dict(function.__globals__)
+        copy = FunctionType(function.__code__, own, function.__name__, function.__defaults__, function.__closure__)
+        made[id(function)] = njit(copy)
+        for name in function.__code__.co_names:
+            other = own.get(name)
+            if isinstance(other, FunctionType):
+                own[name] = _compiled(other, unit, made)
+            elif name == "UNIT" and other == UNIT:
+                own[name] = unit
+    return made[id(function)]
+
+
+def _text(shape: Shape, unit: int) -> str:
+    """The module's text. Its names are put into it before it is run."""
+    names = [f"kind{place}" for place in range(len(shape.kinds))]
+    pieces = [
+        f'"""Made for {shape.strategy.name} at 1/{unit}: do not edit."""',
+        "import numpy as np\nfrom numba import njit\n",
+    ]
+    pieces += [_feature(place, kind) for place, kind in enumerate(shape.kinds)]
+    pieces.append(_codes(shape))
+    calls = "".join(_CALL.format(place=place, name=name) for place, name in enumerate(names))
+    pieces.append(_DECIDE.format(names=", ".join(names), calls=calls))
+    return "\n\n".join(pieces)
+
+
+def _feature(place: int, kind: FeatureDef) -> str:
+    if kind.kind in _SHARED_BY_KIND:
+        return _SHARED.format(place=place, function=_SHARED_BY_KIND[kind.kind])
+    start = _start_of(kind)
+    parts = list(start) if isinstance(start, tuple) else [start]
+    reads = [f"s_i[j, {n}]" if isinstance(part, int) else f"s_f[j, {n}]" for n, part in enumerate(parts)]
+    if hasattr(start, "_fields"):
+        state = f"State{place}({', '.join(reads)})"
+    else:
+        state = f"({', '.join(reads)},)" if isinstance(start, tuple) else reads[0]
+    writes = [f"    {read} = {f'state[{n}]' if isinstance(start, tuple) else 'state'}" for n, read in enumerate(reads)]
+    params = [
+        f"k_i[j, {n}]" if allowed.whole else f"k_f[j, {n}]"  # type: ignore[union-attr]
+        for n, allowed in enumerate(kind.ranges[field] for field in kind.params._fields)
+    ]
+    values = [f"value[{n}]" for n in range(len(kind.outputs))] or ["value"]
+    stores = [f"        out[row + {n}, i - base + 1] = {value} if known else np.nan" for n, value in enumerate(values)]
+    return _FEATURE.format(
+        place=place,
+        params=f"Params{place}({', '.join(params)})",
+        state=state,
+        beside=_beside(kind),
+        stores="\n".join(stores),
+        writes="\n".join(writes),
+    )
+
+
+def _beside(kind: FeatureDef) -> str:
+    source = kind.source_of(kind.params(*_least(kind)))
+    if source is None:
+        return "0"
+    if isinstance(source, Leaving):
+        return f"bars[{_FIELDS[kind.window_field]}, i - size] if i - size >= start else 0"
+    if isinstance(source, Recent):
+        parts = [f"bars[{place}, max(start, i + 1 - size) : i + 1]" for place in columns.recent_fields(source)]
+        return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
+    raise TypeError(f"{kind.kind} is told of {type(source).__name__}")
+
+
+def _codes(shape: Shape) -> str:
+    strategy = shape.strategy
+    params = [f"p_i[c, {n}]" if isinstance(value, int) else f"p_f[c, {n}]" for n, value in enumerate(strategy.params)]
+    fields = range(len(shape.reads))
+    return _CODES.format(
+        rows="\n".join(f"    r{n} = places[c, {n}]" for n in fields),
+        params=f"Params({', '.join(params)})",
+        now=", ".join(["prices[i - base + 1]", *(f"out[r{n}, i - base + 1]" for n in fields)]),
+        prev=", ".join(["prices[i - base]", *(f"out[r{n}, i - base]" for n in fields)]),
+        unknown=", ".join(["np.nan"] * (len(shape.reads) + 1)),
+        known=" and ".join([f"out[r{n}, i - base + 1] == out[r{n}, i - base + 1]" for n in fields]) or "True",
+    )
+
+
+_WALK = """
+from numba import njit
+
+
+@njit(cache=True)
+def run(longs, shorts, flats, fills, minutes, terms, trades, statuses, out):
+    count = 0
+    for c in range(len(out)):
+        statuses[c], count = walk(longs[c], shorts[c], flats[c], fills, minutes, terms, trades, out[c])
+    return count
+"""
+
+_SHARED = """
+@njit
+def feature{place}(bars, totals, kind, j, start, a, b, base, out):
+    {function}(bars, totals, kind, j, start, a, b, base, unit, out)
+"""
+
+_FEATURE = """
+@njit
+def feature{place}(bars, totals, kind, j, start, a, b, base, out):
+    row, size, need = kind.column[j], kind.size[j], kind.need[j]
+    k_i, k_f, s_i, s_f = kind.whole, kind.real, kind.state_whole, kind.state_real
+    k = {params}
+    if a == start:
+        for n in range(s_i.shape[1]):
+            s_i[j, n] = kind.start_whole[j, n]
+            s_f[j, n] = kind.start_real[j, n]
+    state = {state}
+    for i in range(a, b):
+        beside = {beside}
+        state, value = step{place}(
+            state, Bar(bars[0, i], bars[1, i], bars[2, i], bars[3, i], bars[4, i]), beside, k
+        )
+        known = i - start + 1 >= need
+{stores}
+{writes}
+"""
+
+_CODES = """
+@njit
+def codes_of(prices, out, places, p_i, p_f, c, a, b, base, start, codes):
+    p = {params}
+{rows}
+    bad = False
+    for i in range(a, b):
+        if i == start:
+            code = np.int64(rule(Row({now}), Row({unknown}), p))
+        else:
+            code = np.int64(rule(Row({now}), Row({prev}), p))
+        codes[i - base] = code if {known} else 2
+        bad |= code < -1 or code > 2
+    return bad
+"""
+
+_CALL = """
+            for j in range(len({name}.need)):
+                feature{place}(bars, totals, {name}, j, start, a, b, base, out)
+"""
+
+_DECIDE = """
+@njit(cache=True)
+def decide(
+    bars, totals, starts, decides, is_mute, {names}, places, p_i, p_f, needs, out, prices, codes, longs, shorts, flats
+):
+    end, count, tile = bars.shape[1], len(needs), len(codes)
+    segment = 0
+    for base in range(0, end, tile):
+        last = min(end, base + tile)
+        if base:
+            prices[0] = prices[tile]
+            for row in range(out.shape[0]):
+                out[row, 0] = out[row, tile]
+        mute = False
+        for i in range(base, last):
+            prices[i - base + 1] = bars[3, i] / unit
+            mute |= is_mute[i]
+        first = segment
+        a = base
+        while a < last:
+            while segment + 1 < len(starts) and starts[segment + 1] <= a:
+                segment += 1
+            start = starts[segment]
+            b = min(last, starts[segment + 1]) if segment + 1 < len(starts) else last
+{calls}
+            a = b
+        for c in range(count):
+            for i in range(tile):
+                codes[i] = 2
+            segment = first
+            a = base
+            while a < last:
+                while segment + 1 < len(starts) and starts[segment + 1] <= a:
+                    segment += 1
+                start = starts[segment]
+                b = min(last, starts[segment + 1]) if segment + 1 < len(starts) else last
+                ready = max(a, start + needs[c] - 1, decides)
+                if ready < b:
+                    if codes_of(prices, out, places, p_i, p_f, c, ready, b, base, start, codes):
+                        return c
+                a = b
+            if mute:
+                for i in range(base, last):
+                    if is_mute[i]:
+                        codes[i - base] = 2
+            pack(codes, last - base, longs, shorts, flats, c, base >> 6)
+    return -1
+"""

@@ -1,0 +1,56 @@
+"""Which backtests the compiled kernel can do; every other goes to the reference engine, which can do all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from trading.config.rules import NO_ENTRIES, NO_EXITS
+from trading.features.inputs import Leaving, Recent
+from trading.parameters import Range
+from trading.strategies.contract import Strategy
+from trading.strategies.registry import load_strategy
+
+if TYPE_CHECKING:
+    from backtest.requests import BacktestRequest
+
+__all__ = ["why_not"]
+
+
+def why_not(request: BacktestRequest) -> str | None:
+    """Why ``request`` must go to the reference engine, in words; None: the kernel does it."""
+    strategy = load_strategy(request.strategy, request.params, request.source)
+    return next(_reasons(request, strategy), None)
+
+
+def _reasons(request: BacktestRequest, strategy: Strategy) -> Iterator[str]:
+    if len(request.intervals) != 1:
+        yield f"it decides on {len(request.intervals)} intervals, and the kernel on one"
+    if strategy.rule is None:
+        yield "its strategy has a step with a state of its own, and the kernel runs rules"
+    for name in ("bracket", "sizing"):
+        if getattr(strategy, name) is not None:
+            yield f"its strategy has a {name}, which the kernel does not know"
+    if request.exits != NO_EXITS:
+        yield "it has exits, which the kernel does not know"
+    if request.entries.model_copy(update={"long_only": False}) != NO_ENTRIES:
+        yield "its entries are limited by more than long_only"
+    costs = request.costs
+    if costs.slippage_of_range:
+        yield "its slippage depends on the range of the minute"
+    if costs.entry_share_of_volume is not None:
+        yield "its entries get a share of the minute's volume"
+    if costs.order_latency_minutes:
+        yield "its orders take minutes to arrive"
+    yield from _feature_reasons(strategy, request.intervals[0])
+
+
+def _feature_reasons(strategy: Strategy, interval: str) -> Iterator[str]:
+    for name, feature in strategy.features_on(interval).items():
+        definition = feature.definition
+        if feature.interval:
+            yield f"its feature {name} is computed on {feature.interval}, another interval than it decides on"
+        if not all(isinstance(allowed, Range) for allowed in definition.ranges.values()):
+            yield f"its feature {name} ({feature.kind}) has a parameter that is a word"
+        elif not isinstance(definition.source_of(feature.params), Leaving | Recent | None):
+            yield f"its feature {name} ({feature.kind}) follows sessions"
