@@ -246,7 +246,9 @@ def _spells(
 ) -> list[tuple[int, BookConfig]]:
     """(Position from which it is in force, configuration), oldest first; the first is in force from the start."""
     found = [(positions(spell).get(market, spell.since_ms), spell.config) for spell in stretch.spells]
-    return [(stretch.from_ms, found[0][1]), *found[1:]]
+    before = [number for number, (since_ms, _) in enumerate(found) if since_ms <= stretch.from_ms]
+    first = max(before, default=0)
+    return [(stretch.from_ms, found[first][1]), *found[first + 1 :]]
 
 
 def _add(records: RunRecords, own: RunRecords) -> None:

@@ -19,6 +19,7 @@ from trading.storage.retired import read_retired
 __all__ = ["BookConfig", "Spell", "read_spells", "record_book_configs"]
 
 _BRAIN = "brain:"
+_SPELLS = "select ms(since), positions, config from book_configs where book = $1"
 _RULES: Mapping[str, type[Section]] = {"exits": Exits, "entries": Entries}
 
 
@@ -93,38 +94,27 @@ async def record_book_configs(
 
 
 async def read_spells(connection: Connection, book: str, from_ms: int, to_ms: int) -> list[Spell]:
-    """The configurations in force during [``from_ms``, ``to_ms``], oldest first; empty when none was ever noted.
+    """The configurations in force on any market during [``from_ms``, ``to_ms``], oldest first; empty when none was
+    ever noted.
 
     A time before the first one is taken to have been run like it.
     """
-    rows = await connection.fetch(
-        "select ms(since), positions, config from book_configs where book = $1 and since <= at_ms($2) order by since",
-        book,
-        to_ms,
-    )
+    rows = await connection.fetch(_SPELLS + " and since <= at_ms($2) order by since, id", book, to_ms)
     if not rows:
-        rows = await connection.fetch(
-            "select ms(since), positions, config from book_configs where book = $1 order by since limit 1", book
-        )
-    before = [row for row in rows if row[0] <= from_ms]
-    during = [row for row in rows if row[0] > from_ms]
-    return [_spell(book, *row) for row in [*before[-1:], *during]]
+        rows = await connection.fetch(_SPELLS + " order by since, id limit 1", book)
+    # A market that was ahead of the others follows the configuration before for longer.
+    before = [number for number, row in enumerate(rows) if max([row[0], *row[1].values()]) <= from_ms]
+    return [_spell(book, *row) for row in rows[max(before, default=0) :]]
 
 
 async def _record(connection: Connection, book: str, config: dict[str, Any], start_ms: int) -> None:
-    newest = await connection.fetchval(
-        "select config from book_configs where book = $1 order by since desc limit 1", book
-    )
+    newest = await connection.fetchval("select config from book_configs where book = $1 order by id desc limit 1", book)
     if newest == config:
         return
     thinks = await read_cursors(connection, _BRAIN)
     trades = await read_cursors(connection, _execution(book))
     await connection.execute(
-        """
-        insert into book_configs (book, since, positions, config) values ($1, at_ms($2), $3, $4)
-        on conflict (book, since) do update
-            set positions = excluded.positions, config = excluded.config, recorded_at = clock_timestamp()
-        """,
+        "insert into book_configs (book, since, positions, config) values ($1, at_ms($2), $3, $4)",
         book,
         min(trades.values(), default=start_ms),
         thinks | trades,
