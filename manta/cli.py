@@ -387,6 +387,7 @@ def _require_one_parity(context: typer.Context, file: Path | None, day: str | No
 def verify_crash(
     cells: Annotated[int | None, typer.Option(min=1, help="Run this many, chosen by the seed; default: all.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A dozen cells, about a minute.")] = False,
+    stretch: Annotated[str | None, typer.Option(help="Of these, only the scripted or the real ones.")] = None,
     soak: Annotated[str | None, typer.Option(help="Random faults for this long, such as 30m, instead.")] = None,
     seed: Annotated[int, typer.Option(help="Chooses cells, moments and the scripted candles.")] = 1,
     file: Annotated[Path | None, typer.Option(help="Real 1m candles of BTCUSDT; default: the sample.")] = None,
@@ -400,6 +401,7 @@ def verify_crash(
         arguments = CrashArguments(
             cells=cells,
             quick=quick,
+            stretch=stretch,
             soak_s=parse_seconds(soak, "soak") if soak else None,
             seed=seed,
             file=file,

@@ -34,14 +34,15 @@ from trading.storage.database import Connection, Database
 from trading.venues.paper.faults import BrokerFault
 from trading.venues.simulator.control import SimulatorControl
 
-__all__ = ["Replay", "ReplayOptions", "simulated"]
+__all__ = ["PATIENT_S", "Replay", "ReplayOptions", "simulated"]
 
 _SIMULATOR_S = 60.0
 _POLL_S = 0.02
 _STALL_S = 60.0
 # A host that is killed on purpose has to be started again meanwhile, perhaps on a busy machine.
 _HURT_STALL_S = 180.0
-_PATIENT_S = 2.0
+# How long a read waits for a Postgres that may be away because its host has ended.
+PATIENT_S = 2.0
 _START_TRIES = 3
 # The host's pauses that a replay at speed takes without calling its decisions late; a start takes some of them.
 _PATIENCE_S = 30.0
@@ -114,17 +115,17 @@ class Replay:
     def market(self) -> str:
         return f"{self.options.venue}:{self.options.symbol}"
 
-    async def query(self, function: Callable[[Connection], Any]) -> Any:
-        """Run a read on the session's database."""
+    async def query(self, function: Callable[[Connection], Any], *, deadline_s: float = 30.0) -> Any:
+        """Run a read on the session's database; StorageRetryable when that is away for longer than ``deadline_s``."""
         if self._database is None:
             raise RuntimeError("the replay is not running")
-        return await self._database.run(function)
+        return await self._database.run(function, deadline_s=deadline_s)
 
     async def positions(self) -> dict[str, int]:
         """All committed cursors."""
         if self._database is None:
             raise RuntimeError("the replay is not running")
-        return await self._database.run(read_cursors, deadline_s=_PATIENT_S if self.options.apart else 30.0)
+        return await self._database.run(read_cursors, deadline_s=PATIENT_S if self.options.apart else 30.0)
 
     async def run_to(
         self, end_ms: int, on_position: Callable[[int], None] | None = None, *, exactly: bool = False

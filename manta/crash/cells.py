@@ -67,7 +67,7 @@ def choose(count: int, seed: int) -> list[Cell]:
     cells = every_cell(seed)
     dice.shuffle(cells)
     if count < len(cells):
-        costly = [cell for cell in cells if cell.victim in _COSTLY][: max(2, count // 10)]
+        costly = [cell for cell in cells if cell.victim in _COSTLY][: max(min(2, count // 2), count // 10)]
         cells = costly + _spread([cell for cell in cells if cell.victim not in _COSTLY])[: count - len(costly)]
         dice.shuffle(cells)
     return cells

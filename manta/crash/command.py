@@ -16,6 +16,7 @@ from actors.crash import VICTIMS
 from manta.crash.cells import PLACES, QUICK_CELLS, place_name
 from manta.crash.matrix import MatrixOptions, run_matrix
 from manta.crash.soak import SoakOptions, run_soak, soak_words
+from manta.crash.stretches import STRETCHES
 from trading import __version__
 from trading.errors import BadInput
 from trading.venues.simulator.sample import SAMPLE_FILE
@@ -37,6 +38,7 @@ class CrashArguments:
 
     cells: int | None = None
     quick: bool = False
+    stretch: str | None = None
     soak_s: float | None = None
     seed: int = 1
     file: Path | None = None
@@ -47,17 +49,27 @@ class CrashArguments:
 def run_crash(arguments: CrashArguments) -> dict[str, Any]:
     """Run the matrix, or a soak; BadInput when the options do not go together."""
     if arguments.soak_s is not None:
-        if arguments.cells or arguments.quick or arguments.write:
+        if arguments.cells or arguments.quick or arguments.stretch or arguments.write:
             raise BadInput(
-                "A soak has no cells to choose or to write.", field="soak", fix="Leave out --cells, --quick, --write."
+                "A soak has no cells to choose or to write.",
+                field="soak",
+                fix="Leave out --cells, --quick, --stretch, --write.",
             )
         soak = SoakOptions(arguments.soak_s, arguments.seed, arguments.file or SAMPLE_FILE, arguments.quiet)
         return asyncio.run(run_soak(soak))
+    if arguments.stretch not in (None, *STRETCHES):
+        raise BadInput(
+            f"There is no stretch {arguments.stretch!r}.",
+            field="stretch",
+            value=arguments.stretch,
+            fix=f"Write one of {', '.join(STRETCHES)}, or leave it out for both.",
+        )
+    stretches = STRETCHES if arguments.stretch is None else (arguments.stretch,)
     cells = QUICK_CELLS if arguments.quick and arguments.cells is None else arguments.cells
-    options = MatrixOptions(cells, arguments.seed, arguments.file or SAMPLE_FILE, arguments.quiet)
+    options = MatrixOptions(cells, arguments.seed, stretches, arguments.file or SAMPLE_FILE, arguments.quiet)
     result = asyncio.run(run_matrix(options))
     if arguments.write is not None:
-        arguments.write.write_text(crash_page(result, cells), encoding="utf-8")
+        arguments.write.write_text(crash_page(result, cells, arguments.stretch), encoding="utf-8")
     return result
 
 
@@ -78,9 +90,9 @@ def crash_words(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def crash_page(result: Mapping[str, Any], cells: int | None) -> str:
+def crash_page(result: Mapping[str, Any], cells: int | None, stretch: str | None = None) -> str:
     """docs/crash-matrix.md for one run."""
-    asked = f" --cells {cells}" if cells else ""
+    asked = (f" --cells {cells}" if cells else "") + (f" --stretch {stretch}" if stretch else "")
     header, *rows = _table(result["rows"])
     by_stretch = {name: sum(row["stretch"] == name for row in result["rows"]) for name in ("scripted", "real")}
     lines = [

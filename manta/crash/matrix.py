@@ -20,8 +20,8 @@ from manta.crash.stretches import STRETCHES, SYMBOL, Stretch, real_stretch, scri
 from manta.crash.wire import wire_faults
 from manta.output import console
 from manta.progress import bar
-from manta.replay import Replay, ReplayOptions
-from trading.errors import MantaError, StorageRetryable
+from manta.replay import PATIENT_S, Replay, ReplayOptions
+from trading.errors import BadInput, MantaError, StorageRetryable
 from trading.instances import resolve_instances
 from trading.intervals import MINUTE_MS
 from trading.logs import configure_logging
@@ -44,10 +44,14 @@ _POLL_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class MatrixOptions:
-    """``cells`` None runs every one there is. ``file`` is the real stretch; its candles are of BTCUSDT."""
+    """``cells`` None runs every one there is; those of other ``stretches`` are then left out.
+
+    ``file`` is the real stretch; its candles are of BTCUSDT.
+    """
 
     cells: int | None = None
     seed: int = 1
+    stretches: tuple[str, ...] = STRETCHES
     file: Path = SAMPLE_FILE
     quiet: bool = False
 
@@ -70,9 +74,20 @@ class Row:
 
 
 async def run_matrix(options: MatrixOptions) -> dict[str, Any]:
-    """Run the chosen cells; returns {cells, failed, missing, doubled, seed, seconds, rows}."""
+    """Run the chosen cells: {cells, failed, missing, doubled, seed, seconds, rows}; BadInput when there is none."""
     began = time.monotonic()
-    chosen = choose(options.cells or len(every_cell(options.seed)), options.seed)
+    chosen = [
+        cell
+        for cell in choose(options.cells or len(every_cell(options.seed)), options.seed)
+        if cell.stretch in options.stretches
+    ]
+    if not chosen:
+        raise BadInput(
+            f"None of the {options.cells} cells is of {' or '.join(options.stretches)} candles.",
+            field="cells",
+            value=options.cells,
+            fix="Ask for more cells, or for another seed.",
+        )
     rows: list[Row] = []
     with bar("crashing", len(chosen), quiet=options.quiet) as advance:
 
@@ -82,7 +97,7 @@ async def run_matrix(options: MatrixOptions) -> dict[str, Any]:
             if not row.ok:
                 console.print(f"{row.stretch}: {row.victim} at {row.actor} {row.boundary}: {'; '.join(row.wrong[:3])}")
 
-        for name in STRETCHES:
+        for name in options.stretches:
             await _run_stretch(name, [cell for cell in chosen if cell.stretch == name], options, tell)
     return {
         "cells": len(rows),
@@ -207,7 +222,7 @@ async def ask(replay: Replay, question: Callable[[Connection], Any]) -> Any:
     while True:
         try:
             await replay.revive()
-            return await replay.query(question)
+            return await replay.query(question, deadline_s=PATIENT_S)
         except StorageRetryable:
             if time.monotonic() > deadline:
                 raise

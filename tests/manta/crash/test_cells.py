@@ -1,5 +1,7 @@
 """Which cells there are, and what a smaller choice of them visits."""
 
+import pytest
+
 from manta.crash.cells import PLACES, choose, every_cell
 
 
@@ -19,6 +21,11 @@ def test_a_choice_is_made_by_the_seed() -> None:
     assert choose(40, 5) != choose(40, 6)
     assert len(set(choose(40, 5))) == 40
     assert sorted(map(str, choose(10_000, 5))) == sorted(map(str, every_cell(5)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 12])
+def test_there_are_as_many_as_were_asked_for(count: int) -> None:
+    assert len(choose(count, 5)) == count
 
 
 def test_a_small_choice_visits_many_places_and_ends_hosts_rarely() -> None:

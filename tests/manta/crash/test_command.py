@@ -4,17 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from manta.crash.cells import choose
+from manta.crash.stretches import STRETCHES
 from tests.manta.conftest import Place
-
-KEYS = {"cells", "failed", "missing", "doubled", "seed", "seconds", "rows"}
-
-
-def green(place: Place, *options: str, timeout_s: float = 1800.0) -> dict[str, object]:
-    answer = place.call("verify", "crash", *options, "--json", timeout_s=timeout_s)
-    assert answer.status == 0, [row for row in answer.value.get("rows", []) if not row["ok"]] or answer.value
-    assert set(answer.value) == KEYS
-    assert answer.value["failed"] == answer.value["missing"] == answer.value["doubled"] == 0
-    return dict(answer.value)
+from tests.manta.crash.verdicts import green
 
 
 @pytest.mark.covers("S1-39")
@@ -24,13 +17,6 @@ def test_a_slice_of_the_matrix_is_green_and_written_as_a_page(place: Place, tmp_
     assert result["cells"] == 8
     assert "8 cells" in page.read_text(encoding="utf-8")
     assert "--cells 8 --seed 4" in page.read_text(encoding="utf-8")
-
-
-@pytest.mark.slow
-@pytest.mark.long
-def test_the_matrix_is_green(place: Place) -> None:
-    result = green(place, "--cells", "170", "--seed", "2")
-    assert result["cells"] == 170
 
 
 @pytest.mark.slow
@@ -55,3 +41,18 @@ def test_a_real_stretch_that_is_too_short_says_so(place: Place, tmp_path: Path) 
     answer = place.call("verify", "crash", "--cells", "4", "--file", str(file), "--json")
     assert answer.status != 0
     assert "too short" in answer.value["message"]
+
+
+def test_a_stretch_that_is_not_there_is_refused_by_name(place: Place) -> None:
+    answer = place.run("verify", "crash", "--stretch", "imagined", "--json")
+    assert answer.status != 0
+    assert (answer.value["field"], answer.value["value"]) == ("stretch", "imagined")
+    assert "scripted, real" in answer.value["fix"]
+
+
+def test_a_choice_without_a_cell_of_the_stretch_is_refused(place: Place) -> None:
+    (chosen,) = choose(1, 2)
+    (other,) = {*STRETCHES} - {chosen.stretch}
+    answer = place.run("verify", "crash", "--cells", "1", "--seed", "2", "--stretch", other, "--json")
+    assert answer.status != 0
+    assert (answer.value["field"], answer.value["value"]) == ("cells", "1")
