@@ -14,6 +14,8 @@ from tests.actors.fault_cells import FAULTS, garbage, pairs, play, singles
 from trading.storage.settings import DatabaseTarget
 from trading.venues.simulator.faults import How, Kind
 
+pytestmark = pytest.mark.long(2)
+
 
 def test_no_fault_of_the_simulator_is_left_out() -> None:
     orders = [order for fault in FAULTS.values() for order in fault]

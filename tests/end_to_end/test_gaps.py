@@ -23,7 +23,7 @@ from trading.storage.price_gaps import read_gaps
 MARKET = "binance:BTCUSDT"
 BINANCE = "candles_1m/binance_spot_BTCUSDT_1m_20250520-20250818.csv.gz"
 START_MS = 1_747_699_200_000 + 10 * DAY_MS
-ANSWER_S = 60.0
+ANSWER_S = 180.0
 
 
 async def caught_up(replay: Replay, intervals: tuple[str, ...], end_ms: int) -> None:

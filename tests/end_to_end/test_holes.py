@@ -25,6 +25,8 @@ from trading.storage.postgres import BundledPostgres
 from trading.storage.revisions import read_revisions, revise_all
 from trading.venues.simulator.server import Simulator
 
+pytestmark = pytest.mark.long(2)
+
 MARKET = "binance:BTCUSDT"
 OTHER = "binance_usdm:BTCUSDT"
 BINANCE = "candles_1m/binance_spot_BTCUSDT_1m_20250520-20250818.csv.gz"

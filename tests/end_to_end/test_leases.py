@@ -31,7 +31,7 @@ from trading.storage.database import Connection
 SUCCESSOR = Path(__file__).with_name("successor.py")
 EXECUTION = "execution:paper"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long(2)]
 
 
 @dataclass

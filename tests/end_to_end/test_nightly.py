@@ -19,10 +19,12 @@ from trading.storage.database import Database
 from trading.storage.parity import day_text
 from trading.venues.paper.faults import BrokerFault
 
+pytestmark = pytest.mark.long(5)
+
 MARKET = "binance:BTCUSDT"
 BINANCE = "candles_1m/binance_spot_BTCUSDT_1m_20250520-20250818.csv.gz"
 FIRST_MS = 1_747_699_200_000  # 2025-05-20T00:00Z, the first minute of the Binance file
-ANSWER_S = 120.0
+ANSWER_S = 300.0
 
 
 def lived(folder: Path, shared_data: Path, start_ms: int, days: int, **changes: Any) -> ReplayOptions:

@@ -16,6 +16,8 @@ from trading.instances import history_ms, resolve_instances
 from trading.intervals import HOUR_MS, parse_interval
 from trading.storage import markets, records
 
+pytestmark = pytest.mark.long(1)
+
 FILES = {
     "BTCUSDT": "candles_1m/binance_spot_BTCUSDT_1m_20250520-20250818.csv.gz",
     "ETHUSDT": "candles_1m/binance_spot_ETHUSDT_1m_20250520-20250818.csv.gz",

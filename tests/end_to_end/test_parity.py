@@ -14,6 +14,8 @@ from trading.intervals import DAY_MS, HOUR_MS, MINUTE_MS
 from trading.strategies.registry import STRATEGIES
 from trading.venues.paper.faults import BrokerFault
 
+pytestmark = pytest.mark.long(5)
+
 MARKET = "binance:BTCUSDT"
 BINANCE = "candles_1m/binance_spot_BTCUSDT_1m_20250520-20250818.csv.gz"
 BITFINEX = "candles_1m/bitfinex_BTCUSD_1m_2018.csv.gz"

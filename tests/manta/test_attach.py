@@ -19,7 +19,7 @@ from manta.processes import die_with_parent, free_port
 from tests.manta.conftest import Place, finish, nothing_left, popen_replay, start_replay, wait_for
 from trading.storage.settings import write_secret
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long(3)]
 
 ASK = """
 import json, sys, ray
@@ -131,7 +131,7 @@ def test_the_next_start_ends_the_actors_of_a_killed_host(guest: Place, cluster: 
     with nothing_left(guest):
         first = start_replay(guest, ray={"address": cluster.address})
         first.process.kill()
-        first.process.communicate(timeout=30)
+        first.process.communicate(timeout=120)
         second = start_replay(guest, minutes=60, ray={"address": cluster.address})
         spaces = {name.split(" ")[0] for name in cluster.actors() if name.startswith("manta-")}
         assert spaces == {f"manta-{second.facts['session_id']}"}

@@ -22,6 +22,8 @@ from trading.intervals import HOUR_MS, parse_interval
 from trading.storage import candles, fold, markets, records
 from trading.venues.simulator.sample import SAMPLE_FILE, SAMPLE_MARKET, SAMPLE_SYMBOL, SESSION_START_MS
 
+pytestmark = pytest.mark.long(2)
+
 
 @pytest.fixture(scope="module")
 def running(module_place: Place) -> Iterator[Running]:
@@ -43,7 +45,7 @@ def pids(running: Running) -> dict[str, int]:
 
 
 def connections(running: Running) -> int:
-    with urllib.request.urlopen(f"{running.facts['venue']['control_url']}/state", timeout=10) as answer:
+    with urllib.request.urlopen(f"{running.facts['venue']['control_url']}/state", timeout=60) as answer:
         return int(json.load(answer)["connections_total"])
 
 

@@ -23,6 +23,8 @@ from tests.manta.conftest import (
     wait_for,
 )
 
+pytestmark = pytest.mark.long(2)
+
 NOWHERE = "https://localhost.invalid"
 
 

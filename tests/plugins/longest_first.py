@@ -1,9 +1,19 @@
-"""Files with a test marked ``long`` come first, so that none of them keeps one of two workers busy alone at the end."""
+"""Files come in the order of how long they take, the longest first.
+
+The mark ``long(minutes)`` on a test or a module says how long its file takes; files without it come last, as they come.
+So none of them keeps one of two workers busy alone at the end.
+"""
+
+from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    long = {item.path for item in items if item.get_closest_marker("long")}
-    items.sort(key=lambda item: item.path not in long)
+    minutes: defaultdict[Path, float] = defaultdict(float)
+    for item in items:
+        for mark in item.iter_markers("long"):
+            minutes[item.path] = max(minutes[item.path], float(mark.args[0]))
+    items.sort(key=lambda item: -minutes[item.path])

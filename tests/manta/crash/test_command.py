@@ -13,14 +13,14 @@ from tests.manta.crash.verdicts import green
 @pytest.mark.covers("S1-39")
 def test_a_slice_of_the_matrix_is_green_and_written_as_a_page(place: Place, tmp_path: Path) -> None:
     page = tmp_path / "matrix.md"
-    result = green(place, "--cells", "8", "--seed", "4", "--write", str(page))
+    result = green(place, "--cells", "15", "--seed", "4", "--stretch", "scripted", "--write", str(page))
     assert result["cells"] == 8
     assert "8 cells" in page.read_text(encoding="utf-8")
-    assert "--cells 8 --seed 4" in page.read_text(encoding="utf-8")
+    assert "--cells 15 --stretch scripted --seed 4" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
-@pytest.mark.long
+@pytest.mark.long(3)
 def test_a_short_soak_is_green(place: Place) -> None:
     answer = place.call("verify", "crash", "--soak", "90s", "--seed", "3", "--json", timeout_s=900)
     assert answer.status == 0, answer.value

@@ -31,6 +31,8 @@ from trading.storage.settings import DatabaseTarget
 from trading.venues.paper.broker import PaperBroker
 from trading.venues.paper.faults import BrokerFault
 
+pytestmark = pytest.mark.long(2)
+
 Item = Candle | Signal
 SPECS = (spec("a", leverage=D(3)), spec("a", interval="5m", size=D("0.7")), spec("b", profile="spot"))
 BOOK = Book(capital=D(3000), costs=PAID, late_after_s=120)

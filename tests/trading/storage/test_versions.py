@@ -14,6 +14,8 @@ import pytest
 from tests.plugins.postgres import BINARIES
 from trading.storage.binaries import find_binaries
 
+pytestmark = pytest.mark.long(1)
+
 ROOT = Path(__file__).resolve().parents[3]
 FIFTEEN = Path("/usr/lib/postgresql/15/bin")
 STORAGE = (
