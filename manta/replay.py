@@ -38,9 +38,8 @@ __all__ = ["PATIENT_S", "Replay", "ReplayOptions", "simulated"]
 
 _SIMULATOR_S = 60.0
 _POLL_S = 0.02
-_STALL_S = 60.0
-# A host that is killed on purpose has to be started again meanwhile, perhaps on a busy machine.
-_HURT_STALL_S = 180.0
+# An actor, or a host, that is killed on purpose has to be started again meanwhile, perhaps on a busy machine.
+_STALL_S = 180.0
 # How long a read waits for a Postgres that may be away because its host has ended.
 PATIENT_S = 2.0
 _START_TRIES = 3
@@ -156,7 +155,7 @@ class Replay:
             furthest = sum(positions.values()) or last
             if furthest != last:
                 last, moved_at = furthest, time.monotonic()
-            elif time.monotonic() - moved_at > (_HURT_STALL_S if self.options.apart else _STALL_S):
+            elif time.monotonic() - moved_at > _STALL_S:
                 raise MantaError(f"The replay stands still at {positions}.", fix=f"See {self.host.data_dir / 'logs'}.")
             await asyncio.sleep(_POLL_S)
 

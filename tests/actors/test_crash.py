@@ -56,7 +56,7 @@ def test_what_is_disarmed_does_not_happen(tmp_path: Path, point: CrashPoint) -> 
 
 def test_a_victim_gets_sigkill(point: CrashPoint, sleeper: subprocess.Popen[bytes]) -> None:
     carry_out(replace(point, victim="host"), {"host": sleeper.pid}, lambda: None)
-    assert sleeper.wait(10) == -signal.SIGKILL
+    assert sleeper.wait(60) == -signal.SIGKILL
 
 
 def test_a_connection_is_cut(point: CrashPoint) -> None:

@@ -70,7 +70,7 @@ class Stand:
         return [candle for candle in found if candle.interval == interval]
 
     async def until(self, holds: Callable[[list[Candle]], bool]) -> list[Candle]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not holds(found := await self.stored()):
                 await asyncio.sleep(0.02)
         return found
@@ -124,13 +124,13 @@ async def test_a_first_start_waits_for_a_venue_that_is_away_and_a_restart_does_n
         await stand.rig.control.fault("rest_status", status=503, times=60, path="candleSnapshot")
         first = asyncio.create_task(stand.natives.load(first=True))
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 while stand.calls.count("lacking_natives") < 2:
                     await asyncio.sleep(0.02)
             await asyncio.wait_for(stand.natives.load(first=False), 60)
             assert not first.done()
             assert await stand.stored() == []
-            await asyncio.wait_for(first, 30)
+            await asyncio.wait_for(first, 60)
             assert len(await stand.stored()) > 5
         finally:
             first.cancel()

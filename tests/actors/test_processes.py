@@ -14,7 +14,7 @@ from actors.processes import end_worker
 @pytest.fixture
 def stopped(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(["bash", "-c", f"exec -a {request.param} sleep 60"])
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(request.param.encode()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -27,7 +27,7 @@ def stopped(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]
 @pytest.mark.parametrize("stopped", ["ray::ExecutionActor"], indirect=True)
 def test_a_stopped_worker_is_ended(stopped: subprocess.Popen[bytes]) -> None:
     assert end_worker(stopped.pid)
-    assert stopped.wait(10) == -signal.SIGKILL
+    assert stopped.wait(60) == -signal.SIGKILL
     assert not end_worker(stopped.pid)
 
 

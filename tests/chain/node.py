@@ -58,7 +58,7 @@ class Node:
     def ask(self, method: str, *parameters: object) -> Any:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
         request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=20) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             answer = json.load(response)
         assert "error" not in answer, answer["error"]
         return answer["result"]
@@ -91,7 +91,7 @@ class Node:
 
     def _mined(self, transaction: dict[str, object]) -> dict[str, Any]:
         number = self.ask("eth_sendTransaction", transaction)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while (receipt := self.ask("eth_getTransactionReceipt", number)) is None:
             assert time.monotonic() < deadline, "the transaction is not mined"
             time.sleep(0.005)
@@ -114,7 +114,7 @@ def running(folder: Path, chain_id: int = CHAIN_ID) -> Iterator[Node]:
     command = [folder / ANVIL, "--host", "127.0.0.1", "--port", str(port), "--chain-id", str(chain_id), "--silent"]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 yield Node(f"http://127.0.0.1:{port}", folder)
@@ -125,4 +125,4 @@ def running(folder: Path, chain_id: int = CHAIN_ID) -> Iterator[Node]:
                 time.sleep(0.02)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)

@@ -21,7 +21,7 @@ import pytest
 from manta.cli import main
 from manta.processes import MARK, free_port
 
-UP_S = 120.0
+UP_S = 240.0
 REPLAY = Path(__file__).with_name("replay_process.py")
 
 
@@ -163,16 +163,16 @@ def living(pids: Iterable[int]) -> list[int]:
     return found
 
 
-def finish(process: "subprocess.Popen[str]", timeout_s: float = 90.0) -> tuple[str, str]:
+def finish(process: "subprocess.Popen[str]", timeout_s: float = 120.0) -> tuple[str, str]:
     """Its output once it ended by itself; it is killed when it does not."""
     try:
         return process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         process.kill()
-        raise AssertionError(f"it did not end: {process.communicate(timeout=30)}") from None
+        raise AssertionError(f"it did not end: {process.communicate(timeout=120)}") from None
 
 
-def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 120.0) -> Any:
     deadline = time.monotonic() + timeout_s
     while not (found := condition()):
         assert time.monotonic() < deadline, f"still waiting for {what}"
@@ -197,7 +197,7 @@ def temporary() -> Path:
 
 
 @contextlib.contextmanager
-def nothing_left(place: Place, *, within_s: float = 30.0) -> Iterator[None]:
+def nothing_left(place: Place, *, within_s: float = 60.0) -> Iterator[None]:
     """Inside it, whatever is started for ``place`` must end, with its sockets and temporary folders."""
     yield
     wait_for(lambda: not of_place(place), f"the end of {of_place(place)}", within_s)

@@ -13,7 +13,7 @@ def test_a_killed_host_takes_everything_along_and_the_next_start_recovers(place:
         first = start_replay(place, minutes=30)
         ray_dir = (place.data_dir / "ray_dir").read_text(encoding="utf-8")
         first.process.kill()
-        first.process.communicate(timeout=30)
+        first.process.communicate(timeout=120)
         wait_for(lambda: not of_place(place), "the end of what the killed host started")
         wait_for(lambda: not living(first.facts["started"]), "the end of the rest")
         assert place.run("status", "--json").value["running"] is False
@@ -31,7 +31,7 @@ def test_a_host_killed_while_it_starts_takes_everything_along(place: Place) -> N
     process, _ = popen_replay(place)
     wait_for(lambda: any("manta.graph" in line for line in of_place(place)), "the driver")
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     wait_for(lambda: not of_place(place), "the end of what the killed host started")
     with nothing_left(place):
         start_replay(place).stop()

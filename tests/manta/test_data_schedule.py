@@ -32,7 +32,7 @@ def venue(place: Place) -> Iterator[Place]:
         yield place
     finally:
         served.terminate()
-        served.communicate(timeout=30)
+        served.communicate(timeout=120)
 
 
 def _iso(seconds: int) -> str:
@@ -93,7 +93,7 @@ def test_schedule_begins_with_ten_candles_and_runs_until_it_is_told_to_stop(venu
         wait_for(lambda: files(venue.folder / "data") == FILES, "three files")
         assert running.poll() is None
         running.send_signal(signal.SIGTERM)
-        _, err = running.communicate(timeout=30)
+        _, err = running.communicate(timeout=120)
     finally:
         running.kill()
     assert running.returncode == 143

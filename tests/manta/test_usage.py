@@ -183,7 +183,7 @@ def test_the_simulator_prints_its_addresses_once_and_ends_on_a_signal(place: Pla
     assert server.stdout is not None
     first = json.loads(server.stdout.readline())
     server.terminate()
-    rest, _ = server.communicate(timeout=30)
+    rest, _ = server.communicate(timeout=120)
     assert first["rest_url"].startswith("http://127.0.0.1:")
     assert (rest, server.returncode) == ("", 0)
 

@@ -87,12 +87,12 @@ async def test_http_and_stream_through_the_proxy(
             assert (await stream.receive_json())["kind"] == "hello"
             await records.event("start", "system", {})
             await records.forming(31, 104_000.5)
-            kinds = {(await asyncio.wait_for(stream.receive_json(), 10))["kind"] for _ in range(2)}
+            kinds = {(await asyncio.wait_for(stream.receive_json(), 60))["kind"] for _ in range(2)}
             assert kinds == {"start", "forming"}
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await client.ws_connect(f"{url}/api/v1/stream", origin="https://evil.example")
     await asyncio.to_thread(remove)
-    await asyncio.wait_for(closed(port), 30)
+    await asyncio.wait_for(closed(port), 60)
 
 
 @pytest.mark.slow
@@ -126,4 +126,4 @@ async def test_a_walk_forward_that_the_api_starts_is_done_by_a_worker(
         assert (found["status"], found["error"]) == ("done", "")
         assert len(found["results"]["folds"]) == 2
     await asyncio.to_thread(remove)
-    await asyncio.wait_for(closed(port), 30)
+    await asyncio.wait_for(closed(port), 60)

@@ -30,7 +30,7 @@ def serving(target: DatabaseTarget) -> Iterator[tuple[str, psutil.Process]]:
         assert process.stdout is not None
         yield f"http://127.0.0.1:{int(process.stdout.readline())}", psutil.Process(process.pid)
         process.stdin.close()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from trading.storage.settings import DatabaseTarget
 
 
 async def take(socket: aiohttp.ClientWebSocketResponse, count: int) -> list[dict[str, Any]]:
-    return [await asyncio.wait_for(socket.receive_json(), 10) for _ in range(count)]
+    return [await asyncio.wait_for(socket.receive_json(), 60) for _ in range(count)]
 
 
 @pytest.mark.covers("S1-43")
@@ -120,7 +120,7 @@ async def test_a_client_that_does_not_read_is_closed_with_its_own_code(
     hub = Hub(reads, send_timeout_s=0.3)
     hub.start()
     stuck = Stuck()
-    await asyncio.wait_for(hub.serve(stuck, 0, Wanted()), 10)  # type: ignore[arg-type]
+    await asyncio.wait_for(hub.serve(stuck, 0, Wanted()), 60)  # type: ignore[arg-type]
     await hub.stop()
     await reads.close()
     assert stuck.closed[0][0] == CLOSE_TOO_SLOW

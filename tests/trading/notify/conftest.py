@@ -208,7 +208,7 @@ def envelope(kind: str, reason: str = "", **payload: Any) -> dict[str, Any]:
     }
 
 
-async def eventually(condition: Callable[[], Awaitable[bool] | bool], within_s: float = 15.0) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool] | bool], within_s: float = 60.0) -> None:
     async with asyncio.timeout(within_s):
         while True:
             found = condition()

@@ -94,7 +94,7 @@ async def test_a_cancelled_transaction_does_not_wait_for_a_server_that_is_silent
         working = asyncio.ensure_future(work())
         await asyncio.wait([working], timeout=0.3)
         working.cancel()
-        await asyncio.wait_for(asyncio.wait([working]), 10)
+        await asyncio.wait_for(asyncio.wait([working]), 60)
         assert working.cancelled()
     finally:
         os.kill(pid, signal.SIGCONT)
@@ -163,7 +163,7 @@ async def test_a_cut_right_after_commit_was_sent_leaves_a_commit_that_nobody_saw
     await db.run(lambda connection: connection.execute(SLOW_COMMIT))
     with pytest.raises(OutcomeUnknown, match="during COMMIT"):
         await cut()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while await db.run(lambda connection: cursors.get_cursor(connection, "c")) != 5:
             await asyncio.sleep(0.05)
 
@@ -296,7 +296,7 @@ async def test_a_commit_without_an_answer_has_an_unknown_outcome(database: Datab
             lambda conn: conn.execute(
                 """
                 create function dawdle() returns trigger language plpgsql as
-                    'begin perform pg_sleep(1.5); return null; end';
+                    'begin perform pg_sleep(20); return null; end';
                 create constraint trigger dawdle after insert on cursors initially deferred
                     for each row when (new.name = 'slow') execute function dawdle();
                 """
@@ -307,7 +307,7 @@ async def test_a_commit_without_an_answer_has_an_unknown_outcome(database: Datab
         async with db.transaction() as connection:
             await cursors.set_cursor(connection, "slow", 1)
 
-    async with Database(database, command_timeout_s=0.5) as db:
+    async with Database(database, command_timeout_s=2.0) as db:
         with pytest.raises(OutcomeUnknown):
             await hang(db)
         # Whatever became of it, the next transaction has a connection that works.

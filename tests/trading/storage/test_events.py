@@ -43,7 +43,7 @@ async def test_a_follower_of_many_writers_misses_nothing(database: DatabaseTarge
     seen: list[Event] = []
     async with Database(database) as db, aclosing(listen(database, CHANNEL)) as told:
         writers = asyncio.gather(*(write(worker) for worker in range(4)))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             async for _ in told:
                 after = seen[-1].seq if seen else 0
                 seen += await db.run(lambda connection, after=after: read_events(connection, after))

@@ -1,4 +1,7 @@
-"""A process that takes weight from a shared budget as fast as it may, and prints when it took what."""
+"""A process that takes weight from a shared budget as fast as it may, and prints when it took what.
+
+It says when it is ready, and begins when it is told: then two of them begin together on the slowest machine.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,13 @@ from trading.venues.adapter import Budget
 from trading.venues.cluster_limits import ClusterLimiter
 
 
-async def main(target: DatabaseTarget, budget: Budget, start_at: float, seconds: float) -> list[tuple[float, int]]:
+async def main(target: DatabaseTarget, budget: Budget, seconds: float) -> list[tuple[float, int]]:
     taken: list[tuple[float, int]] = []
     async with Database(target) as database:
         limiter = ClusterLimiter(database, "binance", "shared", budget, time.monotonic)
-        await asyncio.sleep(max(0.0, start_at - time.monotonic()))
+        await database.run(lambda conn: conn.execute("select 1"))
+        print("ready", flush=True)
+        sys.stdin.readline()
         end = time.monotonic() + seconds
         number = 0
         try:
@@ -35,4 +40,4 @@ async def main(target: DatabaseTarget, budget: Budget, start_at: float, seconds:
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
     target, budget = DatabaseTarget(**given["target"]), Budget(*given["budget"])
-    print(json.dumps(asyncio.run(main(target, budget, given["start_at"], given["seconds"]))))
+    print(json.dumps(asyncio.run(main(target, budget, given["seconds"]))))

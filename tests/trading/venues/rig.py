@@ -140,5 +140,5 @@ async def feeding(
     finally:
         await fed.feed.stop()
         fed.gate.set()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 60)
         await fed.gateway.close()

@@ -241,7 +241,7 @@ async def test_what_a_receiver_raises_ends_the_feed_and_leaves_nothing(month: Ca
         async with gateway(rig) as open_gateway:
             feed = MarketFeed(SAMPLE_MARKET, open_gateway, Outlets(refuse), time_rate=0)
             with pytest.raises(RuntimeError, match="storage is gone"):
-                await asyncio.wait_for(feed.run(high_water_ms=month.start_ms), 10)
+                await asyncio.wait_for(feed.run(high_water_ms=month.start_ms), 60)
             assert {task for task in asyncio.all_tasks() - before if "MarketFeed" in repr(task)} == set()
         assert {task for task in asyncio.all_tasks() - before if "_Socket" in repr(task)} == set()
 

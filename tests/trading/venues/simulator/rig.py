@@ -61,7 +61,7 @@ async def running(*arguments: Any, **options: Any) -> AsyncIterator[Rig]:
 
 async def receive(socket: ClientConnection, count: int) -> list[dict[str, Any]]:
     """Return the next ``count`` messages."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         return [json.loads(await socket.recv()) for _ in range(count)]
 
 

@@ -25,7 +25,7 @@ async def served() -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, 
     )
     assert process.stdout is not None
     try:
-        yield process, json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+        yield process, json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
     finally:
         if process.returncode is None:
             process.kill()
@@ -43,7 +43,7 @@ async def test_one_line_when_ready_and_a_clean_end(ending: signal.Signals | None
                 await control.stop()
         if ending is not None:
             process.send_signal(ending)
-        rest, errors = await asyncio.wait_for(process.communicate(), 10)
+        rest, errors = await asyncio.wait_for(process.communicate(), 60)
 
     assert (process.returncode, rest, errors) == (0, b"", b"")
 

@@ -46,7 +46,7 @@ async def test_stop(sample: CandleColumns) -> None:
     async with running(sample, "BTCUSDT") as rig:
         waiting = asyncio.create_task(rig.simulator.wait_stopped())
         await rig.control.stop()
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 60)
 
 
 async def test_orders_that_make_no_sense(sample: CandleColumns) -> None:

@@ -17,7 +17,7 @@ from trading.errors import BadInput
 async def closing_texts(socket: ClientConnection, count: int) -> list[str]:
     """The next texts that are, or were meant to be, closing frames."""
     texts: list[str] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while len(texts) < count:
             text = str(await socket.recv())
             if '"x":true' in text or not text.endswith("}"):

@@ -58,7 +58,7 @@ async def subscribed(socket: ClientConnection, **changes: Any) -> str:
 
 
 async def answer(socket: ClientConnection) -> str:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while True:
             text = str(await socket.recv())
             if text != GREETING and '"channel":"candle"' not in text:
@@ -67,7 +67,7 @@ async def answer(socket: ClientConnection) -> str:
 
 async def candles(socket: ClientConnection, count: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while len(found) < count:
             text = str(await socket.recv())
             if '"channel":"candle"' in text:
@@ -202,7 +202,7 @@ async def test_a_connection_to_which_nothing_is_sent_is_dropped_unless_it_pings(
             await pinging.send('{"method":"ping"}')
             await asyncio.sleep(0.1)
         with pytest.raises(ConnectionClosedError) as closed:
-            await asyncio.wait_for(silent.recv(), 5)
+            await asyncio.wait_for(silent.recv(), 60)
         await pinging.send('{"method":"ping"}')
         assert await pinging.recv() == GREETING
 

@@ -34,7 +34,7 @@ async def klines(rig: Rig, **query: Any) -> dict[str, Any]:
 async def heard(socket: ClientConnection, count: int, key: str = "topic") -> list[dict[str, Any]]:
     """The next ``count`` messages that have ``key``; every frame is binary."""
     found: list[dict[str, Any]] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while len(found) < count:
             raw = await socket.recv()
             assert isinstance(raw, bytes)
