@@ -21,7 +21,7 @@ from trading.storage import candles, natives, quality
 from trading.storage import markets as stored_markets
 from trading.storage.database import Connection
 
-__all__ = ["Source", "Span", "check_missing", "load_file", "load_sources", "market_named", "span_of"]
+__all__ = ["Source", "Span", "check_missing", "cut_for", "load_file", "load_sources", "market_named", "span_of"]
 
 _UNKNOWN_MARKET = Market("", "", "spot", "", "USDT", 8, 8, Decimal("0.00000001"), Decimal("0.00000001"), Decimal(0))
 
@@ -82,6 +82,18 @@ def check_missing(request: RunRequest, sources: Sequence[Source], span: Span) ->
                 value=str(request.max_missing_percent),
                 fix="`manta data repair` fetches them; or choose another range, or allow more with --max-missing.",
             )
+
+
+def cut_for(request: RunRequest, source: Source) -> Source:
+    """Of ``source`` what a run of ``request`` alone would load: the history that warms it up, and its range."""
+    candles = source.candles
+    if request.start_ms is not None:
+        from_ms = request.start_ms - history_ms(request.config())
+        if candles and candles[0].open_time_ms < from_ms:
+            candles = [candle for candle in candles if candle.open_time_ms >= from_ms]
+    if request.end_ms is not None and candles and candles[-1].close_time_ms > request.end_ms:
+        candles = [candle for candle in candles if candle.close_time_ms <= request.end_ms]
+    return source if candles is source.candles else replace(source, candles=candles)
 
 
 def load_file(path: Path, market: str, request: RunRequest) -> Source:

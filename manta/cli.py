@@ -22,6 +22,7 @@ from manta.gap_commands import app as gaps_app
 from manta.options import AsJson, ConfigPath, parse_seconds, parse_time
 from manta.output import Terminated, fail, finish, guarded
 from manta.strategy_commands import app as strategies_app
+from manta.sweep_commands import app as sweep_app
 from manta.walkforward_commands import app as walkforward_app
 from trading.errors import BadInput, MantaError
 
@@ -48,6 +49,7 @@ for name, part in (
     ("gaps", gaps_app),
     ("decisions", decisions_app),
     ("strategies", strategies_app),
+    ("sweep", sweep_app),
     ("walkforward", walkforward_app),
 ):
     app.add_typer(part, name=name)

@@ -6,13 +6,13 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
 from backtest.run import BacktestRequest, Source, simulate
+from backtest.sources import cut_for
 from trading.accounts.records import Fill, Transfer
 from trading.accounts.trades import Trade
-from trading.instances import history_ms
 
 __all__ = ["Job", "Outcome", "Runner", "in_processes", "run_job"]
 
@@ -55,7 +55,7 @@ Runner = Callable[[Source, Sequence[Job]], Iterator[Outcome]]
 def run_job(source: Source, job: Job) -> Outcome:
     """Run one job over its range and the history that warms it up."""
     request = job.request
-    own = _cut(source, request)
+    own = cut_for(request, source)
     if not own.candles or own.candles[-1].close_time_ms <= (request.start_ms or 0):
         # A window in which the market did not trade at all: the money stayed where it was.
         at_ms = request.start_ms or 0
@@ -113,14 +113,3 @@ def _run_here(job: Job) -> Outcome:
     if _source is None:
         raise RuntimeError("this process was not given any candles")
     return run_job(_source, job)
-
-
-def _cut(source: Source, request: BacktestRequest) -> Source:
-    """The candles from the warm-up of ``request`` to its end."""
-    candles = source.candles
-    if request.start_ms is not None:
-        from_ms = request.start_ms - history_ms(request.config())
-        candles = [candle for candle in candles if candle.open_time_ms >= from_ms]
-    if request.end_ms is not None:
-        candles = [candle for candle in candles if candle.close_time_ms <= request.end_ms]
-    return replace(source, candles=candles)

@@ -20,6 +20,7 @@ import pytest
 
 from manta.cli import main
 from manta.processes import MARK, free_port
+from trading.storage.settings import DatabaseTarget
 
 UP_S = 240.0
 REPLAY = Path(__file__).with_name("replay_process.py")
@@ -210,6 +211,19 @@ def nothing_left(place: Place, *, within_s: float = 60.0) -> Iterator[None]:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
+
+
+@pytest.fixture
+def stored(place: Place, empty_database: DatabaseTarget) -> Place:
+    """A place with a database of its own, of the venue's origin once the first command has migrated it."""
+    place.environ |= {
+        "DB_HOST": empty_database.host,
+        "DB_PORT": str(empty_database.port),
+        "DB_NAME": empty_database.database,
+        "DB_USER": empty_database.user,
+        "DB_PASSWORD": empty_database.password() or "",
+    }
+    return place
 
 
 @pytest.fixture(scope="module")

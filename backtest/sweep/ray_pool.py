@@ -1,0 +1,61 @@
+"""Batches of a sweep as Ray tasks: on every core of every machine of the cluster, below whoever trades there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import ray
+
+from backtest.sweep.evaluator import ComboScore
+from backtest.sweep.pool import NICENESS, Pool
+from backtest.sweep.work import Batch, Work, do_batch
+
+__all__ = ["RayPool"]
+
+# Workers that lowered themselves must not be lent to others, and Ray lends among tasks of one environment.
+_ENVIRONMENT = {"env_vars": {"MANTA_SWEEP": "1"}}
+
+
+class RayPool(Pool):
+    """Needs a connection to Ray. The candles go into the object store once; a task whose worker dies is done again."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        self._most = workers
+        self._work: Any = None
+        self._running: set[Any] = set()
+
+    @property
+    def workers(self) -> int:  # type: ignore[override]
+        """As many as the cluster has cores now, machines that joined since the start included."""
+        found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        cores = max(1, int(found.get("CPU", 1)))
+        return cores if self._most is None else min(self._most, cores)
+
+    def begin(self, work: Work) -> None:
+        self._work = ray.put(work)
+
+    async def score(self, batch: Batch) -> list[ComboScore]:
+        reference = _score.remote(self._work, batch)
+        self._running.add(reference)
+        try:
+            return await asyncio.wrap_future(reference.future())
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        finally:
+            self._running.discard(reference)
+
+    def close(self) -> None:
+        for reference in self._running:
+            ray.cancel(reference)
+        self._running.clear()
+        self._work = None
+
+
+@ray.remote(num_cpus=1, max_retries=10, retry_exceptions=False, runtime_env=_ENVIRONMENT)
+def _score(work: Work, batch: Batch) -> list[ComboScore]:
+    lower = NICENESS - os.nice(0)
+    if lower > 0:
+        os.nice(lower)
+    return do_batch(work, batch)

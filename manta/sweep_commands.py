@@ -1,0 +1,168 @@
+"""``manta sweep``. Each verb is thin; what it does lives in the module it imports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from manta.options import AsJson, ConfigPath
+from manta.output import finish, guarded
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Many sets of parameters on every core, kept as they come.", no_args_is_help=True)
+
+RunId = Annotated[str, typer.Argument(help="As `manta sweep list` names it.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=4096, help="Cores to use; default: all. 1: this process alone, without Ray.")
+]
+
+
+@app.command("run")
+def sweep_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
+    strategy: Annotated[str, typer.Option(help="Its name, such as ma44.")],
+    grid: Annotated[list[str], typer.Option(help="Values to try: period=20:60:10 or period=20,44,125. Repeatable.")],
+    intervals: Annotated[str, typer.Option("--intervals", "--interval", help="One or more, such as 37m,148m.")] = "37m",
+    market: Annotated[str | None, typer.Option(help="Such as binance:BTCUSDT.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="A base such as BTC, if one configured market has it.")] = None,
+    random: Annotated[int | None, typer.Option(min=1, help="Try this many of the grid at random.")] = None,
+    optuna: Annotated[int | None, typer.Option(min=1, help="Let Optuna choose this many of the grid.")] = None,
+    halving: Annotated[bool, typer.Option("--halving", help="All on a short part, the best third on longer.")] = False,
+    objective: Annotated[str, typer.Option(help="The metric to be best in.")] = "sharpe",
+    min_trades: Annotated[int, typer.Option(min=0, help="Closed trades a set needs to count.")] = 0,
+    constraint: Annotated[list[str] | None, typer.Option(help="Such as max_drawdown<=0.3. Repeatable.")] = None,
+    start: Annotated[str | None, typer.Option(help="First decision not before this UTC time.")] = None,
+    end: Annotated[str | None, typer.Option(help="No candle that closes after this UTC time.")] = None,
+    capital: Annotated[str, typer.Option(help="Quote currency to begin with.")] = "10000",
+    profile: Annotated[str, typer.Option(help="perp (long and short) or spot (long only).")] = "perp",
+    leverage: Annotated[str, typer.Option()] = "1",
+    seed: Annotated[int, typer.Option(min=0, help="Of all chance.")] = 0,
+    workers: Workers = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a large grid.")] = False,
+    file: Annotated[Path | None, typer.Option(help="Candles from a csv, csv.gz or parquet file.")] = None,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score every combination of the grid, or some of them, and show the best beside how much of it may be luck."""
+
+    def work() -> Any:
+        from backtest.honesty.grid import parse_axis
+        from manta.backtests import BacktestArguments
+        from manta.sweeps import Wanted, run_command
+
+        arguments = BacktestArguments.parse(
+            strategies=[strategy],
+            markets=[market] if market is not None else [],
+            symbol=symbol,
+            intervals=intervals,
+            start=start,
+            end=end,
+            capital=capital,
+            profile=profile,
+            leverage=leverage,
+            files=[str(file)] if file is not None else [],
+        )
+        axes = dict(parse_axis(text) for text in grid)
+        wanted = Wanted(axes, random, optuna, halving, objective, min_trades, tuple(constraint or ()), seed)
+        return run_command(arguments, wanted, config, workers=workers, yes=yes, quiet=as_json)
+
+    result = guarded(work, as_json=as_json)
+    finish(result, as_json=as_json, words=None if as_json else _result_words(result))
+
+
+@app.command("resume")
+def sweep_resume(
+    run_id: RunId,
+    workers: Workers = None,
+    force: Annotated[bool, typer.Option("--force", help="Also one that another process seems to run.")] = False,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a sweep that was stopped, has failed or was interrupted; nothing is done twice."""
+    from manta.sweeps import resume_command
+
+    result = guarded(
+        lambda: resume_command(run_id, config, workers=workers, force=force, quiet=as_json), as_json=as_json
+    )
+    finish(result, as_json=as_json, words=None if as_json else _result_words(result))
+
+
+@app.command("stop")
+def sweep_stop(run_id: RunId, config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """Stop a running sweep. What it has found is kept."""
+    from manta.sweeps import stop_run
+
+    result = guarded(lambda: stop_run(run_id, config), as_json=as_json)
+    finish(result, as_json=as_json, words=f"{run_id} is {result['status']}")
+
+
+@app.command("list")
+def sweep_list(config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """List stored sweeps, newest first."""
+    from manta.sweep_words import list_words
+    from manta.sweeps import list_runs
+
+    result = guarded(lambda: list_runs(config), as_json=as_json)
+    finish(result, as_json=as_json, words=list_words(result))
+
+
+@app.command("show")
+def sweep_show(run_id: RunId, config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """Show how far a sweep is, or what it found and how many it tried for that."""
+    from manta.sweep_words import show_words
+    from manta.sweeps import show_run
+
+    result = guarded(lambda: show_run(run_id, config), as_json=as_json)
+    finish(result, as_json=as_json, words=None if as_json else show_words(result))
+
+
+@app.command("best")
+def sweep_best(
+    run_id: RunId,
+    by: Annotated[str | None, typer.Option(help="The metric; default: the sweep's objective.")] = None,
+    top: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 10,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the best sets of parameters so far, of those that fulfil the sweep's constraints."""
+    from manta.sweep_words import best_words
+    from manta.sweeps import best_of
+
+    result = guarded(lambda: best_of(run_id, config, by=by, top=top), as_json=as_json)
+    finish(result, as_json=as_json, words=None if as_json else best_words(result))
+
+
+@app.command("export")
+def sweep_export(
+    run_id: RunId,
+    file: Annotated[Path, typer.Argument(help="Where to: NAME.csv or NAME.parquet.")],
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write every score to a file."""
+    from manta.sweeps import export_run
+
+    result = guarded(lambda: export_run(run_id, file, config), as_json=as_json)
+    finish(result, as_json=as_json, words=f"{result['rows']} scores in {result['path']}")
+
+
+@app.command("delete")
+def sweep_delete(
+    run_id: RunId,
+    force: Annotated[bool, typer.Option("--force", help="Also one that has not finished.")] = False,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a sweep and all its scores."""
+    from manta.sweeps import delete_run
+
+    result = guarded(lambda: delete_run(run_id, config, force=force), as_json=as_json)
+    finish(result, as_json=as_json, words=f"{result['deleted']} is deleted")
+
+
+def _result_words(result: dict[str, Any]) -> str:
+    from manta.sweep_words import show_words
+
+    return show_words({"error": "", "tried": result["scored"], **result})

@@ -1,0 +1,381 @@
+"""What ``manta sweep`` does: runs and resumes in this process, and what is read from the database."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from backtest.sweep.coordinator import Progress as Told
+from backtest.sweep.coordinator import run_sweep
+from backtest.sweep.evaluator import METRICS, engine_of
+from backtest.sweep.objective import Constraint, check_metric
+from backtest.sweep.request import SweepRequest, read_sweep, widest
+from manta.backtests import BacktestArguments, files_of, single_request_of
+from manta.output import console
+from manta.service import database_target
+from manta.sweep_workers import sweep_workers
+from trading.atomic_files import replacing
+from trading.errors import BadInput
+from trading.storage import sweeps
+from trading.storage.database import Connection, Database
+from trading.storage.migrate import migrate
+
+__all__ = [
+    "Wanted",
+    "best_of",
+    "delete_run",
+    "export_run",
+    "list_runs",
+    "resume_command",
+    "run_command",
+    "show_run",
+    "stop_run",
+]
+
+T = TypeVar("T")
+_ASKS = {"reference": 2_000, "kernel": 1_000_000}
+_ROW = f"""select s.run_id::text, s.strategy, s.market, s.intervals, {sweeps.STATUS} as status, s.progress, s.engine,
+    s.engine_why, s.combos, s.tried, s.refused, s.final_stage, s.error, s.config, s.results, s.created_at::text,
+    s.finished_at::text from sweeps s"""  # noqa: S608 - our own text
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command line says about the search, as a user writes it."""
+
+    grid: Mapping[str, list[int | float]]
+    random: int | None
+    optuna: int | None
+    halving: bool
+    objective: str
+    min_trades: int
+    constraints: tuple[str, ...]
+    seed: int
+
+    def request(self, base: Any) -> SweepRequest:
+        """The checked request; BadInput names what is wrong."""
+        if self.random is not None and self.optuna is not None:
+            raise BadInput(
+                "--random and --optuna both say how to search.", field="optuna", value=self.optuna, fix="Give one."
+            )
+        method = "random" if self.random is not None else "optuna" if self.optuna is not None else "grid"
+        return read_sweep(
+            {
+                "backtest": base,
+                "grid": dict(self.grid),
+                "method": method,
+                "trials": self.random if self.random is not None else self.optuna,
+                "halving": self.halving,
+                "objective": self.objective,
+                "min_trades": self.min_trades,
+                "constraints": self.constraints,
+                "seed": self.seed,
+            }
+        )
+
+
+def run_command(
+    arguments: BacktestArguments,
+    wanted: Wanted,
+    config_path: Path | None,
+    *,
+    workers: int | None,
+    yes: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Check the request, ask when it is large, run it, store it as it comes."""
+    base = single_request_of(arguments, config_path)
+    request = wanted.request(base)
+    widest(request)
+    _ask(request, yes=yes)
+    files = files_of(arguments.files, [base.market])
+
+    async def work(database: Database) -> dict[str, Any]:
+        run_id = uuid4()
+        await database.run(
+            lambda connection: sweeps.queue(
+                connection,
+                run_id,
+                strategy=base.strategy,
+                market=base.market,
+                intervals=base.intervals,
+                config=request.model_dump(mode="json"),
+            )
+        )
+        return await _swept(database, run_id, files, config_path, workers=workers, quiet=quiet)
+
+    return _with_database(config_path, work)
+
+
+def resume_command(
+    text: str, config_path: Path | None, *, workers: int | None, force: bool, quiet: bool
+) -> dict[str, Any]:
+    """Go on with a sweep that was stopped, failed or interrupted; BadInput when it is done, or runs elsewhere."""
+    run_id = _id(text)
+
+    async def work(database: Database) -> dict[str, Any]:
+        row = await _row(database, text)
+        if row["status"] == "done" or (row["status"] in ("running", "queued") and not force):
+            done = row["status"] == "done"
+            raise BadInput(
+                f"Sweep {text} is {row['status']}.",
+                field="run_id",
+                value=text,
+                fix=f"`manta sweep show {text}` shows it." if done else "Wait, or take it over with --force.",
+            )
+        return await _swept(database, run_id, None, config_path, workers=workers, quiet=quiet)
+
+    return _with_database(config_path, work)
+
+
+def stop_run(text: str, config_path: Path | None) -> dict[str, Any]:
+    """Tell a sweep to stop; what it has found is kept, and it can be resumed."""
+    run_id = _id(text)
+
+    async def work(database: Database) -> dict[str, Any]:
+        before = await database.run(lambda connection: sweeps.stop(connection, run_id))
+        if before is None:
+            raise _unknown(text)
+        return {"run_id": text, "status": "stopped" if before in ("queued", "running") else before}
+
+    return _with_database(config_path, work)
+
+
+def list_runs(config_path: Path | None) -> list[dict[str, Any]]:
+    async def work(database: Database) -> list[dict[str, Any]]:
+        rows = await database.run(lambda connection: connection.fetch(f"{_ROW} order by s.created_at desc, s.run_id"))
+        return [_summary(row) for row in rows]
+
+    return _with_database(config_path, work)
+
+
+def show_run(text: str, config_path: Path | None) -> dict[str, Any]:
+    """A sweep as it is now, with its findings when it is done; BadInput when there is none of this name."""
+
+    async def work(database: Database) -> dict[str, Any]:
+        row = await _row(database, text)
+        config = {name: value for name, value in row["config"].items() if name != "backtest"}
+        return {**_summary(row), "request": config, "engine_why": row["engine_why"], **(row["results"] or {})}
+
+    return _with_database(config_path, work)
+
+
+def best_of(text: str, config_path: Path | None, *, by: str | None, top: int) -> dict[str, Any]:
+    """The best ``top`` sets that fulfil the sweep's constraints, by its objective or by another metric."""
+    if by is not None:
+        check_metric(by, "by")
+
+    async def work(database: Database) -> dict[str, Any]:
+        row = await _row(database, text)
+        metric = by or row["config"]["objective"]
+        wanted = filter_of(row["config"], metric)
+        found = await database.run(
+            lambda connection: sweeps.read_page(connection, _id(text), row["final_stage"], wanted, limit=top)
+        )
+        kept = [{name: item[name] for name in ("number", "params", "metrics", "trades")} for item in found]
+        return {"run_id": text, "by": metric, "tried": row["tried"], "grid": list(row["config"]["grid"]), "best": kept}
+
+    return _with_database(config_path, work)
+
+
+def export_run(text: str, path: Path, config_path: Path | None) -> dict[str, Any]:
+    """Write all scores to ``path``, csv or parquet by its name: whole or not at all."""
+    write = {".csv": _write_csv, ".parquet": _write_parquet}.get(path.suffix)
+    if write is None:
+        raise BadInput(
+            f"{path} is neither .csv nor .parquet.", field="file", value=str(path), fix="Name it like scores.parquet."
+        )
+
+    async def work(database: Database) -> list[Any]:
+        await _row(database, text)
+        return await database.run(lambda connection: sweeps.read_results(connection, _id(text)), deadline_s=300)
+
+    rows = _with_database(config_path, work)
+    if not rows:
+        raise BadInput(f"Sweep {text} has no scores yet.", field="run_id", value=text, fix="Wait for the first ones.")
+    write(path, _columns(rows))
+    return {"path": str(path), "rows": len(rows)}
+
+
+def delete_run(text: str, config_path: Path | None, *, force: bool) -> dict[str, str]:
+    """Remove a sweep and its scores; BadInput when it runs and nobody insists."""
+
+    async def work(database: Database) -> None:
+        row = await _row(database, text)
+        if row["status"] in ("queued", "running") and not force:
+            raise BadInput(
+                f"Sweep {text} is {row['status']}.", field="run_id", value=text, fix="Stop it first, or add --force."
+            )
+        await database.run(
+            lambda connection: connection.execute("delete from sweeps where run_id = $1", _id(text)), deadline_s=300
+        )
+
+    _with_database(config_path, work)
+    return {"deleted": text}
+
+
+def filter_of(config: Mapping[str, Any], metric: str) -> sweeps.Filter:
+    """The results that count for a stored request, the best by ``metric`` first."""
+    bounds = [Constraint.parse(text) for text in config["constraints"]]
+    return sweeps.Filter(
+        metric, METRICS[metric], config["min_trades"], tuple((item.metric, item.sign, item.bound) for item in bounds)
+    )
+
+
+async def _swept(
+    database: Database,
+    run_id: UUID,
+    files: Mapping[str, Path] | None,
+    config_path: Path | None,
+    *,
+    workers: int | None,
+    quiet: bool,
+) -> dict[str, Any]:
+    if not quiet:
+        console.print(f"sweep {run_id}", style="dim")
+    try:
+        async with sweep_workers(config_path, workers) as pool:
+            with _bar(quiet=quiet) as tell:
+                return await run_sweep(database, run_id, pool, files, tell)
+    except asyncio.CancelledError:
+        console.print(f"What is found so far is kept: `manta sweep resume {run_id}` goes on.", markup=False)
+        raise
+
+
+def _ask(request: SweepRequest, *, yes: bool) -> None:
+    engine, why = engine_of(request.backtest)
+    if engine == "reference":
+        console.print(f"Scored by {why}.", style="dim", markup=False)
+    most = _ASKS[engine]
+    if request.combos <= most or yes:
+        return
+    said = f"{request.combos:,} combinations are a lot for the {engine} engine."
+    if not sys.stdin.isatty():
+        raise BadInput(
+            said,
+            field="grid",
+            value=request.combos,
+            fix="Add --yes to try them all, or try some with --random N or --optuna N.",
+        )
+    typer.confirm(f"{said} Try them all?", abort=True)
+
+
+@contextmanager
+def _bar(*, quiet: bool) -> Iterator[Callable[[Told], None]]:
+    """Done of total, the rate, the time left and the best so far; silent when nobody looks."""
+    columns = (
+        TextColumn("sweep"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("", total=None)
+
+        def tell(told: Told) -> None:
+            said = f"{told.rate:,.1f} combos/s"
+            if told.best is not None and told.value is not None:
+                said += f"  best {told.value:.4g} at " + ", ".join(f"{name} {at:g}" for name, at in told.best.items())
+            progress.update(task, completed=told.done, total=told.total, description=said)
+
+        yield tell
+
+
+def _with_database(config_path: Path | None, work: Callable[[Database], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with database_target(config_path) as target:
+            await migrate(target, "venue")
+            async with Database(target, application_name="manta sweep") as database:
+                return await work(database)
+
+    return asyncio.run(run())
+
+
+async def _row(database: Database, text: str) -> Any:
+    run_id = _id(text)
+
+    async def read(connection: Connection) -> Any:
+        return await connection.fetchrow(f"{_ROW} where s.run_id = $1", run_id)
+
+    row = await database.run(read)
+    if row is None:
+        raise _unknown(text)
+    return row
+
+
+def _summary(row: Any) -> dict[str, Any]:
+    names = (
+        "run_id",
+        "strategy",
+        "market",
+        "intervals",
+        "status",
+        "progress",
+        "engine",
+        "combos",
+        "tried",
+        "refused",
+        "error",
+        "created_at",
+        "finished_at",
+    )
+    best = (row["results"] or {}).get("best")
+    return {
+        **{name: row[name] for name in names},
+        "objective": row["config"]["objective"],
+        "value": best["value"] if best else None,
+        "searched": best["searched"] if best else None,
+    }
+
+
+def _columns(rows: list[Any]) -> dict[str, list[Any]]:
+    """By name: place, parameters, which may be called like metrics and get a prefix, trades and metrics."""
+    params = list(dict.fromkeys(name for row in rows for name in row["params"]))
+    metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+    return {
+        "stage": [row["stage"] for row in rows],
+        "number": [row["number"] for row in rows],
+        **{f"param_{name}": [row["params"].get(name) for row in rows] for name in params},
+        "trades": [row["trades"] for row in rows],
+        **{name: [row["metrics"].get(name) for row in rows] for name in metrics},
+    }
+
+
+def _write_csv(path: Path, columns: Mapping[str, list[Any]]) -> None:
+    with replacing(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+        text.detach()
+
+
+def _write_parquet(path: Path, columns: Mapping[str, list[Any]]) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with replacing(path) as file:
+        parquet.write_table(pa.table(dict(columns)), file)
+
+
+def _id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise _unknown(text) from error
+
+
+def _unknown(text: str) -> BadInput:
+    return BadInput(f"There is no sweep {text}.", field="run_id", value=text, fix="`manta sweep list` names them.")

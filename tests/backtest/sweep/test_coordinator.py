@@ -1,0 +1,268 @@
+"""A sweep over a real database and the reference engine: whole at any time, and never done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backtest.run import load_file, run_backtest
+from backtest.sweep.coordinator import Progress, run_sweep
+from backtest.sweep.evaluator import METRICS, ComboScore, ReferenceEvaluator
+from backtest.sweep.pool import HerePool
+from backtest.sweep.work import Batch, Work, check_code, packed, unpacked
+from tests.backtest.sweep.world import DAYS, START, market_file, queued, row_of, scores_of, wanted
+from tests.trading.series import MARKET
+from trading.errors import BadInput, ConfigError, Halt
+from trading.intervals import DAY_MS
+from trading.storage import sweeps
+from trading.storage.database import Database
+from trading.storage.settings import DatabaseTarget
+
+
+@pytest.fixture
+async def store(database: DatabaseTarget) -> AsyncIterator[Database]:
+    async with Database(database, application_name="test sweep") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return market_file(tmp_path_factory.mktemp("market") / "walk.csv")
+
+
+class Watched(HerePool):
+    """A real pool of one that notes what it scored, and lets a test act before a batch, by how many it was given."""
+
+    def __init__(self, before: Any = None) -> None:
+        super().__init__()
+        self.combos: list[dict[str, int | float]] = []
+        self._given = 0
+        self._before = before
+
+    async def score(self, batch: Batch) -> list[ComboScore]:
+        self._given += 1
+        if self._before is not None:
+            await self._before(self._given)
+        found = await super().score(batch)
+        self.combos += batch.combos
+        return found
+
+
+@pytest.mark.parametrize("engine", ["reference", "kernel"])
+async def test_every_score_is_that_of_the_backtest_alone(
+    store: Database, file: Path, engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.getbasetemp().parent / "kernels"))
+    start_ms = START + DAY_MS
+    request = wanted(intervals=("24m",)) if engine == "kernel" else wanted()
+    request = request.model_copy(update={"backtest": request.backtest.model_copy(update={"start_ms": start_ms})})
+    run_id = await queued(store, request)
+    told: list[Progress] = []
+    result = await run_sweep(store, run_id, HerePool(), {MARKET: file}, told.append)
+
+    for params, metrics, trades in (await scores_of(store, run_id)).values():
+        alone = request.backtest.model_copy(update={"params": params})
+        _, summary, _ = run_backtest(alone, [load_file(file, MARKET, alone)], "alone")
+        assert trades == summary["trades"]
+        for name, value in metrics.items():
+            own = summary.get(name, summary["metrics"].get(name))
+            expected = None if own is None else pytest.approx(float(own), rel=1e-9)
+            assert value == expected, (params, name)
+        assert set(metrics) == set(METRICS)
+    sharpes = {params["period"]: metrics["sharpe"] for params, metrics, _ in (await scores_of(store, run_id)).values()}
+    assert result["best"]["params"]["period"] == max(sharpes, key=lambda period: sharpes[period])
+    assert (result["tried"], result["scored"], told[-1].done, told[-1].total) == (5, 5, 5, 5)
+    assert told[-1].best == result["best"]["searched"]
+    assert 0 <= result["deflated_sharpe"] <= 1
+    # Compiled code keeps no daily returns.
+    assert result["overfitting"] is None if engine == "kernel" else result["overfitting"]["trials"] == 5
+    assert result["neighbourhood"]["neighbours"] >= 1
+    assert "5 combinations were tried" in result["words"][0]
+    row = await row_of(store, run_id)
+    assert (row["status"], row["progress"], row["tried"], row["engine"]) == ("done", 1.0, 5, engine)
+    # Live candles that come later are no part of it.
+    assert row["config"]["backtest"]["end_ms"] <= START + DAYS * DAY_MS
+
+
+@pytest.mark.parametrize("how", [{}, {"method": "random", "trials": 6}, {"method": "optuna", "trials": 6}], ids=str)
+async def test_a_stop_keeps_what_was_found_and_a_resumed_sweep_does_only_the_rest(
+    store: Database, file: Path, how: dict[str, Any]
+) -> None:
+    # Seven sets, one a batch: no more than four of them are given away before the stop.
+    run_id = await queued(store, wanted(grid={"period": [3, 6, 9, 12, 24, 36, 48]}, **how))
+
+    async def stop(given: int) -> None:
+        if given == 3:
+            await store.run(lambda connection: sweeps.stop(connection, run_id))
+
+    first = Watched(stop)
+    stopped = await run_sweep(store, run_id, first, {MARKET: file})
+    kept = await scores_of(store, run_id)
+    assert stopped["status"] == "stopped"
+    assert 1 <= len(kept) == stopped["scored"] <= 4
+    assert (await row_of(store, run_id))["status"] == "stopped"
+
+    second = Watched()
+    result = await run_sweep(store, run_id, second)
+    assert result["status"] == "done"
+    done_twice = [params for params in second.combos if params in [entry[0] for entry in kept.values()]]
+    assert done_twice == []
+    assert len(kept) + len(second.combos) == result["scored"] == how.get("trials", 7)
+
+
+async def test_a_cancelled_sweep_is_stopped_and_gives_the_same_as_one_in_a_row(store: Database, file: Path) -> None:
+    request = wanted(halving=True)
+    whole = await queued(store, request)
+    expected = await run_sweep(store, whole, HerePool(), {MARKET: file})
+
+    run_id, reached = await queued(store, request), asyncio.Event()
+
+    async def note(given: int) -> None:
+        if given == 4:
+            reached.set()
+
+    running = asyncio.ensure_future(run_sweep(store, run_id, Watched(note), {MARKET: file}))
+    await reached.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (await row_of(store, run_id))["status"] == "stopped"
+    result = await run_sweep(store, run_id, HerePool())
+    assert await scores_of(store, run_id) == await scores_of(store, whole)
+    assert result["best"] == expected["best"]
+    assert {stage for stage, _ in await scores_of(store, run_id)} == {0, 1}
+
+
+async def test_whoever_resumes_takes_over_and_the_one_before_writes_no_more(store: Database, file: Path) -> None:
+    run_id = await queued(store, wanted())
+
+    others = []
+
+    async def taken(given: int) -> None:
+        if given == 3:
+            others.append(asyncio.ensure_future(run_sweep(store, run_id, HerePool(), {MARKET: file})))
+            await asyncio.shield(others[0])
+
+    with pytest.raises(Halt, match="resumed by another"):
+        await run_sweep(store, run_id, Watched(taken), {MARKET: file})
+    assert (await others[0])["scored"] == 5
+    row = await row_of(store, run_id)
+    assert (row["status"], row["tried"], len(await scores_of(store, run_id))) == ("done", 5, 5)
+
+
+async def test_lost_connections_cost_nothing(store: Database, database: DatabaseTarget, file: Path) -> None:
+    run_id = await queued(store, wanted())
+
+    async def cut(given: int) -> None:
+        async with Database(database, application_name="test cutter") as other:
+            await other.run(
+                lambda connection: connection.execute(
+                    "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+                    " where application_name = 'test sweep' and datname = current_database()"
+                )
+            )
+
+    result = await run_sweep(store, run_id, Watched(cut), {MARKET: file})
+    assert (result["status"], len(await scores_of(store, run_id))) == ("done", 5)
+
+
+async def test_other_candles_than_at_the_start_are_refused(store: Database, tmp_path: Path) -> None:
+    path = market_file(tmp_path / "walk.csv")
+    run_id = await queued(store, wanted())
+
+    async def stop(given: int) -> None:
+        await store.run(lambda connection: sweeps.stop(connection, run_id))
+
+    await run_sweep(store, run_id, Watched(stop), {MARKET: path})
+    kept = await scores_of(store, run_id)
+    market_file(path, seed=5)
+    with pytest.raises(BadInput, match="the candles, their holes or the market's rules") as caught:
+        await run_sweep(store, run_id, HerePool())
+    assert caught.value.field == "data"
+    row = await row_of(store, run_id)
+    assert (row["status"], "Start it anew" in row["error"]) == ("failed", True)
+    assert await scores_of(store, run_id) == kept
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"grid": {"period": [5000, 6000]}, "objective": "profit_factor"}, "objective", "profit_factor is not defined"),
+        ({"min_trades": 100_000}, "min_trades", "100000 closed trades"),
+        ({"constraints": ("max_drawdown<=0.0001",)}, "constraint", "max_drawdown<=0.0001"),
+    ],
+    ids=str,
+)
+async def test_a_sweep_in_which_nothing_counts_says_why_and_keeps_the_scores(
+    store: Database, file: Path, changes: dict[str, Any], field: str, words: str
+) -> None:
+    request = wanted(**changes)
+    run_id = await queued(store, request)
+    with pytest.raises(BadInput, match=words) as caught:
+        await run_sweep(store, run_id, HerePool(), {MARKET: file})
+    assert (caught.value.field, bool(caught.value.fix)) == (field, True)
+    row = await row_of(store, run_id)
+    assert (row["status"], row["error"]) == ("failed", str(caught.value))
+    assert len(await scores_of(store, run_id)) == request.combos
+
+
+async def test_results_are_paged_in_order_of_any_metric(store: Database, file: Path) -> None:
+    run_id = await queued(store, wanted())
+    await run_sweep(store, run_id, HerePool(), {MARKET: file})
+    values = [metrics["max_drawdown"] for _, metrics, _ in (await scores_of(store, run_id)).values()]
+
+    async def page(wanted: sweeps.Filter, limit: int | None, offset: int = 0) -> Sequence[Any]:
+        return await store.run(
+            lambda connection: sweeps.read_page(connection, run_id, 0, wanted, limit=limit, offset=offset)
+        )
+
+    by_drawdown = sweeps.Filter("max_drawdown", descending=False)
+    found = [row["metrics"]["max_drawdown"] for row in [*await page(by_drawdown, 3), *await page(by_drawdown, 3, 3)]]
+    assert found == sorted(values)
+    middle = sorted(values)[2]
+    only = sweeps.Filter("trades", descending=True, bounds=(("max_drawdown", "<", middle), ("trades", ">", 0)))
+    assert {row["metrics"]["max_drawdown"] for row in await page(only, None)} == {v for v in values if v < middle}
+
+
+def test_a_worker_with_other_code_is_refused() -> None:
+    check_code("abc", "abc")
+    with pytest.raises(ConfigError, match=r"other code \(def\).*\(abc\)") as caught:
+        check_code("abc", "def")
+    assert caught.value.field == "code"
+    assert "same version" in str(caught.value.fix)
+
+
+async def test_a_pool_with_another_fingerprint_raises_it(file: Path) -> None:
+    request = wanted().backtest
+    pool = HerePool()
+    pool.begin(Work("key", "0" * 16, request, packed(load_file(file, MARKET, request))))
+    with pytest.raises(ConfigError, match="other code"):
+        await pool.score(Batch(None, ({"period": 3},)))
+    pool.close()
+
+
+def test_candles_travel_whole(file: Path) -> None:
+    source = load_file(file, MARKET, wanted().backtest)
+    mix = random.Random(2)
+    uneven = [
+        candle._replace(
+            trade_count=mix.choice([None, 3]), complete=mix.random() < 0.5, origin=mix.choice([None, "binance:ETH"])
+        )
+        for candle in source.candles
+    ]
+    for candles in (source.candles, uneven, uneven[:1]):
+        sent = replace(source, candles=candles)
+        assert unpacked(packed(sent)) == sent
+
+
+def test_the_reference_scores_a_set_the_same_in_any_company(file: Path) -> None:
+    request = wanted().backtest
+    engine = ReferenceEvaluator(request, load_file(file, MARKET, request))
+    alone = [engine.evaluate([{"period": period}])[0] for period in (6, 3)]
+    assert engine.evaluate([{"period": 6}, {"period": 3}]) == alone

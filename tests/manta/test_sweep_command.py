@@ -1,0 +1,122 @@
+"""``manta sweep``: run over a file, listed, shown, exported, and told what is wrong before anything starts."""
+
+import csv
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.backtest.sweep.world import market_file
+from tests.manta.conftest import Place
+from tests.trading.series import MARKET
+
+RUN = ("sweep", "run", "--strategy", "ma44", "--market", MARKET, "--interval", "24m,48m", "--workers", "1")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return market_file(tmp_path_factory.mktemp("market") / "walk.csv", days=8)
+
+
+def test_a_sweep_is_run_listed_shown_ranked_exported_and_deleted(stored: Place, file: Path, tmp_path: Path) -> None:
+    place = stored
+    made = place.run(*RUN, "--grid", "period=3:12:3", "--objective", "total_return", "--file", str(file), "--json")
+    assert made.status == 0, made.err
+    result, run_id = made.value, made.value["run_id"]
+    assert (result["status"], result["tried"], result["engine"]) == ("done", 4, "reference")
+    assert "reference engine" in made.err
+
+    [row] = place.run("sweep", "list", "--json").value
+    assert (row["run_id"], row["status"], row["tried"], row["combos"]) == (run_id, "done", 4, 4)
+    assert row["value"] == result["best"]["value"]
+    shown = place.run("sweep", "show", run_id, "--json").value
+    assert (shown["best"], shown["words"]) == (result["best"], result["words"])
+    words = place.run("sweep", "show", run_id).out
+    assert f"best of 4: period {result['best']['params']['period']}" in words
+    assert "4 combinations were tried" in words
+
+    ranked = place.run("sweep", "best", run_id, "--top", "2", "--json").value["best"]
+    assert ranked[0]["params"] == result["best"]["params"]
+    assert len(ranked) == 2
+    assert ranked[0]["metrics"]["total_return"] >= ranked[1]["metrics"]["total_return"]
+    calm = place.run("sweep", "best", run_id, "--by", "max_drawdown", "--json").value["best"]
+    drawdowns = [item["metrics"]["max_drawdown"] for item in calm]
+    assert drawdowns == sorted(drawdowns)
+    assert "max drawdown" in place.run("sweep", "best", run_id, "--by", "max_drawdown").out
+
+    table, columns = tmp_path / "scores.csv", tmp_path / "scores.parquet"
+    assert place.run("sweep", "export", run_id, str(table), "--json").value == {"path": str(table), "rows": 4}
+    assert place.run("sweep", "export", run_id, str(columns), "--json").status == 0
+    rows = list(csv.DictReader(table.read_text("utf-8").splitlines()))
+    assert {int(row["param_period"]) for row in rows} == {3, 6, 9, 12}
+    best = max(rows, key=lambda row: float(row["total_return"]))
+    assert float(best["total_return"]) == result["best"]["value"]
+    assert pq.read_table(columns).num_rows == 4
+    assert float(best["sharpe"]) in pq.read_table(columns).column("sharpe").to_pylist()
+    _check_full_disk(place, run_id, tmp_path)
+
+    for verb, more in (("resume", ()), ("export", (str(tmp_path / "scores.xlsx"),)), ("best", ("--by", "sharp"))):
+        answer = place.run("sweep", verb, run_id, *more, "--json")
+        assert (answer.status, answer.value["error"], bool(answer.value["fix"])) == (2, "BadInput", True), verb
+    assert place.run("sweep", "stop", run_id, "--json").value["status"] == "done"
+    assert place.run("sweep", "delete", run_id, "--json").value == {"deleted": run_id}
+    assert place.run("sweep", "list", "--json").value == []
+    for verb, more in (("show", ()), ("stop", ()), ("resume", ()), ("best", ()), ("export", ("a.csv",))):
+        for name in ("17", run_id):
+            unknown = place.run("sweep", verb, name, *more, "--json")
+            assert (unknown.status, unknown.value["field"]) == (2, "run_id"), verb
+
+
+def _check_full_disk(place: Place, run_id: str, tmp_path: Path) -> None:
+    """An export that finds no room says so and leaves what was there."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    (folder / "scores.csv").write_bytes(b"old")
+    answer = subprocess.run(
+        [sys.executable, "-m", "manta", "sweep", "export", run_id, str(folder / "scores.csv"), "--json"],
+        cwd=place.folder,
+        env=place.variables() | {"PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500)),
+    )
+    assert answer.returncode == 1, answer.stdout + answer.stderr
+    assert "no room" in answer.stdout
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("scores.csv", b"old")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (("--grid", "period"), "grid"),
+        (("--grid", "period=5:1:1"), "grid"),
+        (("--grid", "perod=5,6"), "perod"),
+        (("--grid", "period=0:10:5"), "period"),
+        (("--grid", "period=5,6", "--objective", "sharp"), "objective"),
+        (("--grid", "period=5,6", "--constraint", "sharpe"), "constraint"),
+        (("--grid", "period=5,6", "--random", "2", "--optuna", "2"), "optuna"),
+        (("--grid", "period=5,6", "--optuna", "2", "--halving"), "halving"),
+        (("--grid", "period=5,6", "--capital", "0"), "capital"),
+        (("--grid", "period=5,6", "--start", "2025-07-02", "--end", "2025-07-01"), "start"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_wrong_argument_is_named_before_anything_starts(place: Place, arguments: tuple[str, ...], field: str) -> None:
+    answer = place.run(*RUN, *arguments, "--json")
+    assert answer.status == 2
+    assert (answer.value["error"], answer.value["field"]) == ("BadInput", field)
+    assert not place.data_dir.exists()
+
+
+def test_nearly_a_thousand_million_combinations_need_a_yes(place: Place) -> None:
+    axes: Any = [part for name in ("fast", "slow", "signal") for part in ("--grid", f"{name}=2:1000:1")]
+    answer = place.run("sweep", "run", "--strategy", "macd", "--market", MARKET, *axes, "--json")
+    assert (answer.status, answer.value["field"], answer.value["value"]) == (2, "grid", str(999**3))
+    assert "--yes" in answer.value["fix"]
+    assert not place.data_dir.exists()
