@@ -242,25 +242,32 @@ def _terms(request: BacktestRequest, source: Source) -> tuple[Terms, int]:
     digits = 8 + slips + lots + fees
     stake = (request.size * request.leverage).as_integer_ratio()
     margin = charges.maintenance_margin.as_integer_ratio()
-    scale = 10**slips
+    scale, steps = 10**slips, 10**fees
     lot = int(market.lot_size.scaleb(lots))
     slip = int(charges.slippage.scaleb(slips))
+    fee = int(charges.taker_fee.scaleb(fees))
+    buy, sell = (scale + slip) * lot, (scale - slip) * lot
+    least = _scaled(market.min_notional, digits)
     return Terms(
         capital=exact(_scaled(request.capital, digits)),
         unit=exact(10**digits),
         buy=float(scale + slip),
         sell=float(scale - slip),
-        lot=float(lot),
-        steps=float(10**fees),
-        fee=float(int(charges.taker_fee.scaleb(fees))),
+        buys=exact(buy * steps),
+        sells=exact(sell * steps),
+        buy_costs=exact(buy * (steps + fee)),
+        sell_costs=exact(sell * (steps + fee)),
+        sell_gets=exact(sell * (steps - fee)),
+        lot=float(lot * scale * steps),
+        funding=float(int(charges.funding_per_8h.scaleb(fees)) * lot * scale),
+        fee=float(charges.taker_fee),
         stake=float(stake[0]),
         stake_of=float(stake[1]),
-        least=exact(_scaled(market.min_notional, digits - fees)),
-        close=float(lot * 10 ** (slips + fees)),
+        least=exact(least),
+        most_refused=exact(least * (steps + fee) * stake[1] // (steps * stake[0])),
         margin=float(margin[0]),
         margin_of=float(margin[1]),
-        funding=float(int(charges.funding_per_8h.scaleb(fees)) * lot * 10**slips),
-        ruin=exact(_scaled(market.min_notional, digits)),
+        ruin=exact(least),
         is_perp=request.profile == "perp",
         may_short=request.profile != "spot" and not request.entries.long_only,
     ), scale

@@ -1,8 +1,8 @@
 """Money in compiled code: whole numbers of up to 106 bits, each the sum of two floats, with every digit kept.
 
 The reference counts money in decimals of 40 digits. Scaled to its smallest step any amount is a whole number, beyond an
-int64. A pair ``(high, low)`` of floats whose sum it is holds it exactly: sums and products below are those of Dekker
-(1971) and Knuth, which lose nothing as long as the result fits 106 bits, and hold 31 digits where it does not. They
+int64. A pair ``(high, low)`` of floats whose sum it is holds it exactly: sums and products below are those of Knuth and
+Dekker (1971), which lose nothing as long as the result fits 106 bits, and hold 31 digits where it does not. They
 rely on IEEE rounding of each operation, so nothing here may be compiled with fastmath.
 """
 
@@ -12,13 +12,13 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import intrinsic
 
 __all__ = ["Exact", "add", "divided", "exact", "floor_divided", "subtract", "times", "value_of"]
 
 Exact: TypeAlias = tuple[float, float]
 
-_SPLIT = 134_217_729.0  # 2**27 + 1
 _MOST = 2.0**52
 
 
@@ -46,16 +46,20 @@ def _fast_two_sum(a: float, b: float) -> Any:
     return total, b - (total - a)
 
 
+@intrinsic
+def _fused(_typing: Any, a: Any, b: Any, c: Any) -> Any:
+    """``a * b + c``, rounded once."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.fma(*arguments)
+
+    return types.float64(types.float64, types.float64, types.float64), generate
+
+
 @njit
 def _two_product(a: float, b: float) -> Any:
     product = a * b
-    c = _SPLIT * a
-    a_high = c - (c - a)
-    a_low = a - a_high
-    c = _SPLIT * b
-    b_high = c - (c - b)
-    b_low = b - b_high
-    return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+    return product, _fused(a, b, -product)  # type: ignore[call-arg]
 
 
 @njit

@@ -168,7 +168,7 @@ def _compiled(function: FunctionType, unit: int, made: dict[int, Any]) -> Any:
     if id(function) not in made:
         own = dict(function.__globals__)
         copy = FunctionType(function.__code__, own, function.__name__, function.__defaults__, function.__closure__)
-        made[id(function)] = njit(copy)
+        made[id(function)] = njit(forceinline=True)(copy)
         for name in function.__code__.co_names:
             other = own.get(name)
             if isinstance(other, FunctionType):
@@ -236,12 +236,18 @@ def _codes(shape: Shape) -> str:
     params = [f"p_i[c, {n}]" if isinstance(value, int) else f"p_f[c, {n}]" for n, value in enumerate(strategy.params)]
     fields = range(len(shape.reads))
     return _CODES.format(
-        rows="\n".join(f"    r{n} = places[c, {n}]" for n in fields),
         params=f"Params({', '.join(params)})",
-        now=", ".join(["prices[i - base + 1]", *(f"out[r{n}, i - base + 1]" for n in fields)]),
-        prev=", ".join(["prices[i - base]", *(f"out[r{n}, i - base]" for n in fields)]),
+        first=", ".join(["prices[n + 1]", *(f"out[places[c, {n}], n + 1]" for n in fields)]),
+        first_known=" and ".join([f"out[places[c, {n}], n + 1] == out[places[c, {n}], n + 1]" for n in fields])
+        or "True",
         unknown=", ".join(["np.nan"] * (len(shape.reads) + 1)),
-        known=" and ".join([f"out[r{n}, i - base + 1] == out[r{n}, i - base + 1]" for n in fields]) or "True",
+        rows="\n".join(
+            f"    now{n}, prev{n} = out[places[c, {n}], n + 1 : b - base + 1], out[places[c, {n}], n : b - base]"
+            for n in fields
+        ),
+        now=", ".join(["price[i]", *(f"now{n}[i]" for n in fields)]),
+        prev=", ".join(["price_before[i]", *(f"prev{n}[i]" for n in fields)]),
+        known=" & ".join([f"(now{n}[i] == now{n}[i])" for n in fields]) or "True",
     )
 
 
@@ -288,15 +294,22 @@ _CODES = """
 @njit
 def codes_of(prices, out, places, p_i, p_f, c, a, b, base, start, codes):
     p = {params}
-{rows}
     bad = False
-    for i in range(a, b):
-        if i == start:
-            code = np.int64(rule(Row({now}), Row({unknown}), p))
-        else:
-            code = np.int64(rule(Row({now}), Row({prev}), p))
-        codes[i - base] = code if {known} else 2
-        bad |= code < -1 or code > 2
+    if a == start:
+        n = a - base
+        now = Row({first})
+        code = np.int64(rule(now, Row({unknown}), p))
+        codes[n] = code if {first_known} else 2
+        bad = code < -1 or code > 2
+        a += 1
+    n = a - base
+    found = codes[n : b - base]
+    price, price_before = prices[n + 1 : b - base + 1], prices[n : b - base]
+{rows}
+    for i in range(len(found)):
+        code = np.int64(rule(Row({now}), Row({prev}), p))
+        found[i] = np.int8(code) if {known} else np.int8(2)
+        bad |= (code < -1) | (code > 2)
     return bad
 """
 

@@ -28,6 +28,7 @@ FIGURES = (
 _DAYS_A_YEAR = 365
 _NO_VARIATION = 1e-12
 _MOST_LOTS = 2.0**52
+_DOUBT = 1e-9
 
 
 class Minutes(NamedTuple):
@@ -44,42 +45,45 @@ class Minutes(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What is charged, as whole numbers. ``unit`` is one unit of the book's currency in the smallest step of money.
+    """What is charged, as whole numbers: ``unit`` is one unit of the book's currency in the smallest step of money.
 
-    A price at 10**-8 times ``sell`` or ``buy`` is what a market order gets; that times ``lot`` is the value of one lot
-    in steps of value, of which ``steps`` make one of money; ``fee`` is the taker's, in steps of money for one of value.
-    ``stake`` of ``stake_of`` is what of all equity an entry may spend. ``least`` is the smallest value of an order, in
-    steps of value. ``close`` is what a price at 10**-8 of one lot is in steps of money. ``margin`` and ``margin_of``:
-    the maintenance margin as a fraction. ``funding`` is the rate in steps of money for a lot at a price of 10**-8.
-    ``ruin`` is the equity below which the run ends, in steps of money.
+    Of one lot, for each 10**-8 of the price before slippage, in steps of money: ``buys`` and ``sells`` are what it is
+    worth when bought and sold, ``buy_costs`` and ``sell_costs`` the same with the fee, ``sell_gets`` without it,
+    ``lot`` what it is marked at, and ``funding`` what it pays. ``buy`` and ``sell`` are what slippage makes of a price.
+    ``stake`` of ``stake_of`` is what of all equity an entry may spend, ``least`` the smallest value of an order, and
+    ``ruin`` the equity below which the run ends; with less than ``most_refused`` no order is large enough, whatever the
+    price. ``fee`` is a share, ``margin`` of ``margin_of`` the maintenance margin.
     """
 
-    capital: tuple[float, float]
-    unit: tuple[float, float]
+    capital: Any
+    unit: Any
     buy: float
     sell: float
+    buys: Any
+    sells: Any
+    buy_costs: Any
+    sell_costs: Any
+    sell_gets: Any
     lot: float
-    steps: float
+    funding: float
     fee: float
     stake: float
     stake_of: float
-    least: tuple[float, float]
-    close: float
+    least: Any
+    most_refused: Any
     margin: float
     margin_of: float
-    funding: float
-    ruin: tuple[float, float]
+    ruin: Any
     is_perp: bool
     may_short: bool
 
 
 class Marks(NamedTuple):
-    """Equity marked so far: the newest, the highest, the deepest fall from one as its share, how many days have ended,
-    the first minute that is not marked, and whether the run is over because no order can be paid.
+    """Equity marked so far: the highest, the deepest fall from one as its share, how many days have ended, the first
+    minute that is not marked, and whether the run is over because no order can be paid. Floats are enough here.
     """
 
-    worth: Any
-    peak: Any
+    peak: float
     deepest: float
     day: int
     place: int
@@ -100,8 +104,9 @@ def walk(  # noqa: C901, PLR0912, PLR0915 - one trade after another, with nothin
     daily = np.empty(days + 1)
     daily[0] = divided(terms.capital, terms.unit)
     nothing = (0.0, 0.0)
-    gains, losses, fees, spent, entry = nothing, nothing, nothing, nothing, nothing
-    wins = closed = held = entered = side = 0
+    spent, entry = nothing, nothing
+    gains = losses = turnover = 0.0
+    wins = closed = held = entered = side = funding = 0
     day: Any = 0
     lots = 0.0
     status = OK
@@ -111,35 +116,38 @@ def walk(  # noqa: C901, PLR0912, PLR0915 - one trade after another, with nothin
         day += 1
         daily[day] = daily[0]
     cash = terms.capital
-    marks = Marks(cash, cash, 0.0, day, place, False)
+    marks = Marks(cash[0], 0.0, day, place, False)
     candle: Any = 0
     # Where a trade was closed for one of the other side, whose candle ``candle`` is then; else -1.
     turning = -1
     while True:
         stop = turning
         if turning < 0:
-            candle = next_bit(longs, shorts if terms.may_short else longs, candle, count)
-            stop = fills[candle] if candle < count else end
+            candle = (
+                next_bit(longs, shorts, candle, count) if terms.may_short else next_bit(longs, longs, candle, count)
+            )
+            stop = fills[candle] if candle < count and subtract(cash, terms.most_refused)[0] >= 0.0 else end
         if stop > marks.place:
-            marks = _marked(marks, cash, nothing, stop, daily, minutes, terms)
+            marks = _marked(marks, cash, nothing, stop, daily, minutes.closes, minutes.day_places, terms)
         if marks.is_ruined or stop >= end:
             break
         turning = -1
         side = 1 if _is_set(longs, candle) else -1
         candle += 1
-        lots, price, whole, fee = _bought(np.float64(minutes.opens[stop]), side, cash, terms)
+        opened = np.float64(minutes.opens[stop])
+        lots, spent, value = _bought(opened, side, cash, terms)
         if lots >= _MOST_LOTS:
             status = INEXACT
             break
         if lots == 0.0:
             continue
-        entry, entered = price, stop
-        spent = add(whole, fee) if side > 0 else subtract(fee, whole)
+        entry, entered = times((opened, 0.0), terms.buy if side > 0 else terms.sell), stop
         cash = subtract(cash, spent)
-        fees = add(fees, fee)
-        worth = times((side * lots, 0.0), terms.close)
-        funding = np.searchsorted(minutes.fundings, stop + 1)
-        leave = next_bit(flats, shorts if side > 0 else longs, candle, count)
+        turnover += value
+        worth = times((side * lots, 0.0), terms.lot)
+        while funding < len(minutes.fundings) and minutes.fundings[funding] <= stop:
+            funding += 1
+        leave = next_bit(flats, shorts, candle, count) if side > 0 else next_bit(flats, longs, candle, count)
         until = fills[leave] if leave < count else end
         is_forced = False
         while True:
@@ -151,11 +159,10 @@ def walk(  # noqa: C901, PLR0912, PLR0915 - one trade after another, with nothin
                 hit = _reached(minutes.lows, minutes.highs, marks.place, stop, limit, side)
                 if hit < stop:
                     is_forced, stop = True, hit
-                    opened = minutes.opens[hit]
-                    reference = min(limit, opened) if side > 0 else max(limit, opened)
+                    reference = min(limit, minutes.opens[hit]) if side > 0 else max(limit, minutes.opens[hit])
             if stop > marks.place:
                 first = marks.place
-                marks = _marked(marks, cash, worth, stop, daily, minutes, terms)
+                marks = _marked(marks, cash, worth, stop, daily, minutes.closes, minutes.day_places, terms)
                 held += marks.place - first
             if marks.is_ruined or is_forced or not pays:
                 break
@@ -168,19 +175,18 @@ def walk(  # noqa: C901, PLR0912, PLR0915 - one trade after another, with nothin
             break
         if not is_forced:
             reference = minutes.opens[stop]
-        price = times((np.float64(reference), 0.0), terms.sell if side > 0 else terms.buy)
-        value = times(times(price, terms.lot), lots)
-        fee = times(value, terms.fee)
-        got = subtract(times(value, side * terms.steps), fee)
+        value = times(times(terms.sells if side > 0 else terms.buys, np.float64(reference)), lots)
+        got = times(times(terms.sell_gets if side > 0 else terms.buy_costs, np.float64(reference)), side * lots)
         cash = add(cash, got)
-        fees = add(fees, fee)
-        profit = subtract(got, spent)
-        if profit[0] > 0.0:
+        turnover += value[0]
+        profit = subtract(got, spent)[0]
+        if profit > 0.0:
             wins += 1
-            gains = add(gains, profit)
-        elif profit[0] < 0.0:
-            losses = subtract(losses, profit)
+            gains += profit
+        elif profit < 0.0:
+            losses -= profit
         if closed < len(trades):
+            price = times((np.float64(reference), 0.0), terms.sell if side > 0 else terms.buy)
             _write(trades[closed], side, entered, stop, lots, entry, price)
         closed += 1
         lots = 0.0
@@ -194,29 +200,32 @@ def walk(  # noqa: C901, PLR0912, PLR0915 - one trade after another, with nothin
     if lots > 0.0 and closed < len(trades):
         _write(trades[closed], side, entered, -1, lots, entry, (np.nan, np.nan))
     day = marks.day
+    newest = cash
+    if lots > 0.0:
+        newest = add(cash, times(times((side * lots, 0.0), terms.lot), np.float64(minutes.closes[marks.place - 1])))
     if marks.is_ruined:
         # The day of the last mark is the last of all.
         day = np.searchsorted(minutes.day_places, marks.place - 1) + 1
-        daily[day] = divided(marks.worth, terms.unit)
+        daily[day] = divided(newest, terms.unit)
     _figures(daily[: day + 1], out)
     out[0] = closed
     out[1] = 1.0 if lots > 0.0 else 0.0
-    out[2] = divided(subtract(marks.worth, terms.capital), terms.capital)
-    out[3] = divided(marks.worth, terms.unit)
+    out[2] = divided(subtract(newest, terms.capital), terms.capital)
+    out[3] = divided(newest, terms.unit)
     out[6] = marks.deepest
     out[7] = wins / closed if closed else np.nan
-    out[8] = divided(gains, losses) if losses[0] > 0.0 else np.nan
-    out[9] = divided(fees, terms.unit)
+    out[8] = gains / losses if losses > 0.0 else np.nan
+    out[9] = turnover / terms.unit[0] * terms.fee
     out[10] = held / (marks.place - place) if marks.place > place else np.nan
     return status, closed + (1 if lots > 0.0 else 0)
 
 
-@njit
+@njit(forceinline=True)
 def _is_set(words: Any, place: Any) -> Any:
     return (words[place >> 6] >> np.uint64(place & 63)) & np.uint64(1) == np.uint64(1)
 
 
-@njit
+@njit(forceinline=True)
 def _write(row: Any, side: Any, entered: Any, left: Any, lots: Any, entry: Any, price: Any) -> None:
     row[0], row[1], row[2], row[3] = side, entered, left, lots
     row[4], row[5] = entry
@@ -224,51 +233,56 @@ def _write(row: Any, side: Any, entered: Any, left: Any, lots: Any, entry: Any, 
 
 
 @njit
-def _bought(opened: Any, side: int, cash: Any, terms: Any) -> Any:
-    """As many lots as the stake pays at the open, fee included: their number, price, value and fee; 0 if refused."""
-    price = times((opened, 0.0), terms.buy if side > 0 else terms.sell)
-    value = times(price, terms.lot)
-    fee = times(value, terms.fee)
-    whole = times(value, terms.steps)
-    lots = floor_divided(times(cash, terms.stake), times(add(whole, fee), terms.stake_of))
-    if cash[0] <= 0.0 or subtract(times(value, lots), terms.least)[0] < 0.0:
+def _bought(opened: float, side: int, cash: Any, terms: Any) -> Any:
+    """As many lots as the stake pays at the open, fee included: their number (0 if refused), what is spent, and their
+    value.
+    """
+    one = times(terms.buy_costs if side > 0 else terms.sell_costs, opened)
+    if terms.stake == terms.stake_of:
+        lots = floor_divided(cash, one)
+    else:
+        lots = floor_divided(times(cash, terms.stake), times(one, terms.stake_of))
+    value = times(times(terms.buys if side > 0 else terms.sells, opened), lots)
+    if cash[0] <= 0.0 or subtract(value, terms.least)[0] < 0.0:
         lots = 0.0
-    return lots, price, times(whole, lots), times(fee, lots)
+    if side > 0:
+        return lots, times(one, lots), value[0]
+    return lots, times(times(terms.sell_gets, opened), -lots), value[0]
 
 
-@njit
-def _marked(marks: Any, cash: Any, worth: Any, stop: Any, daily: Any, minutes: Any, terms: Any) -> Any:
+@njit(forceinline=True)
+def _marked(marks: Any, cash: Any, worth: Any, stop: Any, daily: Any, closes: Any, day_places: Any, terms: Any) -> Any:
     """Mark ``cash`` and a position of ``worth`` a price unit at each close from ``marks.place`` up to ``stop``."""
     first, last, day = marks.place, stop - 1, marks.day
-    peak, deepest, closes = marks.peak, marks.deepest, minutes.closes
-    worst = best = cash
+    peak, deepest = marks.peak, marks.deepest
+    worst = best = cash[0]
     if worth[0] != 0.0:
         low, high = _range(closes, first, stop)
-        worst = add(cash, times(worth, np.float64(low if worth[0] > 0.0 else high)))
-        best = add(cash, times(worth, np.float64(high if worth[0] > 0.0 else low)))
-    is_ruined = _is_ruin(worst, terms)
-    if is_ruined:
+        worst += worth[0] * np.float64(low if worth[0] > 0.0 else high)
+        best += worth[0] * np.float64(high if worth[0] > 0.0 else low)
+    # Where a float might be in doubt, all digits decide.
+    is_ruined = False
+    if worst < terms.ruin[0] * (1.0 + _DOUBT) or worst <= _DOUBT * abs(cash[0]):
         last = first
-        while not _is_ruin(add(cash, times(worth, np.float64(closes[last]))), terms):
+        while last < stop - 1 and not _is_ruin(add(cash, times(worth, np.float64(closes[last]))), terms):
             last += 1
-    is_higher = subtract(best, peak)[0] >= 0.0
-    if is_ruined or (is_higher and divided(subtract(best, worst), best) > deepest):
+        is_ruined = _is_ruin(add(cash, times(worth, np.float64(closes[last]))), terms)
+    if is_ruined or (best >= peak and best - worst > deepest * best):
         for i in range(first, last + 1):
-            now = add(cash, times(worth, np.float64(closes[i])))
-            if subtract(now, peak)[0] >= 0.0:
+            now = cash[0] + worth[0] * np.float64(closes[i])
+            if now >= peak:
                 peak = now
             else:
-                deepest = max(deepest, divided(subtract(peak, now), peak))
-    elif is_higher:
+                deepest = max(deepest, (peak - now) / peak)
+    elif best >= peak:
         peak = best
     else:
-        deepest = max(deepest, divided(subtract(peak, worst), peak))
-    while day < len(minutes.day_places) and minutes.day_places[day] <= last:
-        close = np.float64(closes[minutes.day_places[day]])
+        deepest = max(deepest, (peak - worst) / peak)
+    while day < len(day_places) and day_places[day] <= last:
+        close = np.float64(closes[day_places[day]])
         day += 1
-        daily[day] = divided(add(cash, times(worth, close)), terms.unit)
-    newest = add(cash, times(worth, np.float64(closes[last])))
-    return Marks(newest, peak, deepest, day, last + 1, is_ruined)
+        daily[day] = (cash[0] + worth[0] * close) / terms.unit[0]
+    return Marks(peak, deepest, day, last + 1, is_ruined)
 
 
 @njit
@@ -280,7 +294,7 @@ def _is_ruin(worth: Any, terms: Any) -> Any:
 def _limit(cash: Any, lots: float, side: int, terms: Any) -> Any:
     """The price of liquidation at 10**-8, rounded against us: 0 for a long and the highest for a short without one."""
     size = times(
-        times((lots, 0.0), terms.close), terms.margin_of - terms.margin if side > 0 else terms.margin_of + terms.margin
+        times((lots, 0.0), terms.lot), terms.margin_of - terms.margin if side > 0 else terms.margin_of + terms.margin
     )
     owed = times(cash, terms.margin_of)
     if side > 0:
@@ -297,15 +311,17 @@ def _limit(cash: Any, lots: float, side: int, terms: Any) -> Any:
     return max(np.int64(1), np.int64(found))
 
 
-@njit
+@njit(forceinline=True)
 def _reached(lows: Any, highs: Any, a: int, b: int, limit: int, side: int) -> int:
     """The first minute from ``a`` up to ``b`` that reaches ``limit``, or ``b``."""
     if side > 0:
-        if limit <= 0:
+        if limit <= 0 or _range(lows, a, b)[0] > limit:
             return b
         for i in range(a, b):
             if lows[i] <= limit:
                 return i
+        return b
+    if _range(highs, a, b)[1] < limit:
         return b
     for i in range(a, b):
         if highs[i] >= limit:
@@ -313,9 +329,9 @@ def _reached(lows: Any, highs: Any, a: int, b: int, limit: int, side: int) -> in
     return b
 
 
-@njit
+@njit(forceinline=True)
 def _range(closes: Any, a: int, b: int) -> Any:
-    low = high = closes[a]
+    low = high = closes[min(a, len(closes) - 1)]
     for i in range(a, b):
         low = min(low, closes[i])
         high = max(high, closes[i])
