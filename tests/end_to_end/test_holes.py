@@ -106,7 +106,7 @@ async def test_minutes_changed_by_hand_reach_those_at_work(shared_data: Path) ->
     async with Replay(options) as replay:
         await replay.run_to(middle_ms, exactly=True)
         changed = await replay.query(change)
-        for _ in range(300):
+        for _ in range(1800):
             if not await replay.query(lambda conn: rebuilds.pending_rebuilds(conn, MARKET)):
                 break
             await asyncio.sleep(0.1)
@@ -222,7 +222,7 @@ async def test_minutes_that_the_venue_cannot_give_are_lent_and_given_back(shared
             assert [each[:9] for each in whole] == [each[:9] for each in fold(list(lent.values()), "5m")]
             assert {each.origin for each in whole if HOLE_MS <= each.open_time_ms < max(lost_ms)} == {OTHER}
             await _burn_out(replay.facts["rest_url"])
-            for _ in range(600):
+            for _ in range(1800):
                 back = await _minutes(replay)
                 if all(back[opened].origin is None for opened in lost_ms):
                     break
@@ -231,7 +231,7 @@ async def test_minutes_that_the_venue_cannot_give_are_lent_and_given_back(shared
             logged = await replay.query(lambda conn: read_revisions(conn, MARKET, interval="1m", from_ms=HOLE_MS))
             assert {(each.old["origin"], each.new["origin"]) for each in logged} == {(OTHER, None)}
             expected = fold(list(back.values()), "5m")
-            for _ in range(100):
+            for _ in range(1800):
                 whole = await replay.query(lambda conn: candles.read_candles(conn, MARKET, "5m"))
                 if [each[:9] for each in whole] == [each[:9] for each in expected]:
                     break
@@ -256,7 +256,7 @@ async def _burn_out(rest_url: str) -> None:
 
 async def _healed(replay: Replay) -> bool:
     """Wait until no hole is open; the feed asks again with growing pauses."""
-    for _ in range(600):
+    for _ in range(1800):
         open_holes = await replay.query(lambda conn: quality.open_holes(conn, MARKET))
         incomplete = await replay.query(lambda conn: candles.incomplete_spans(conn, MARKET))
         if not open_holes and not incomplete:

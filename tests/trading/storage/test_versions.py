@@ -45,7 +45,7 @@ def test_storage_and_queries_hold_on_postgres_15(tmp_path: Path) -> None:
     options = ["-q", "-m", "not slow", "-k", LONG, "-p", "no:cacheprovider", "--basetemp", tmp_path / "t"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *files],
-        cwd=ROOT, env=environment | {BINARIES: str(FIFTEEN)}, capture_output=True, text=True, timeout=600, check=False,
+        cwd=ROOT, env=environment | {BINARIES: str(FIFTEEN)}, capture_output=True, text=True, timeout=1800, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
