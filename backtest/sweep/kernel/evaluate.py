@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import isnan
 from typing import Any, NamedTuple
@@ -13,16 +13,14 @@ import structlog
 from numba.core.errors import NumbaError
 
 from backtest.requests import BacktestRequest
-from backtest.run import simulate
 from backtest.sources import Source
-from backtest.sweep.evaluator import ComboScore
+from backtest.sweep.evaluator import METRICS, ComboScore, ReferenceEvaluator
 from backtest.sweep.kernel.columns import Kind, Totals
 from backtest.sweep.kernel.exact import exact
 from backtest.sweep.kernel.program import Shape, program_of, walking
 from backtest.sweep.kernel.support import why_not
 from backtest.sweep.kernel.tape import Tape
 from backtest.sweep.kernel.walk import FIGURES, OK, Minutes, Terms
-from trading.accounts.score import Score
 from trading.candle_columns import Integers
 from trading.candles import UNIT
 from trading.errors import BadInput
@@ -80,7 +78,7 @@ class KernelEvaluator:
                 fix="Run it in the reference engine.",
             )
         self._request = request
-        self._source = source
+        self._source = source = _until(request, source)
         self._tape = Tape.of(request, source)
         self._module = find_module(request.strategy, request.source)
         self._terms, self._scale = _terms(request, source)
@@ -129,19 +127,22 @@ class KernelEvaluator:
         if planes is None:
             fitting = []
         out = np.full((len(fitting), len(FIGURES)), np.nan)
+        daily = np.ones((len(fitting), len(self._tape.day_places) + 1))
         statuses = np.zeros(len(fitting), np.int64)
         rows = np.full((most, 8), np.nan)
         count = 0
         if planes is not None:
-            count = walking()(*planes, self._tape.fills, self._minutes, self._terms, rows, statuses, out)
+            count = walking()(*planes, self._tape.fills, self._minutes, self._terms, rows, daily, statuses, out)
         found = {
-            place: figures
-            for place, status, figures in zip(fitting, statuses.tolist(), out.tolist(), strict=True)
+            place: (figures, changes)
+            for place, status, figures, changes in zip(
+                fitting, statuses.tolist(), out.tolist(), (daily[:, 1:] / daily[:, :-1] - 1).tolist(), strict=True
+            )
             if status == OK
         }
         for place, strategy in enumerate(strategies):
             if place in found:
-                yield _score_of(strategy, found[place]), rows[:count]
+                yield _score_of(strategy, *found[place]), rows[:count]
             else:
                 yield self._reference(strategy), None
 
@@ -201,8 +202,7 @@ class KernelEvaluator:
         return (longs, shorts, flats) if bad < 0 else None
 
     def _reference(self, strategy: Strategy) -> ComboScore:
-        request = self._request.model_copy(update={"params": strategy.params_dict()})
-        return score_of(strategy.params_dict(), simulate(request, [self._source], "sweep", twin=False).score)
+        return ReferenceEvaluator(self._request, self._source).evaluate([strategy.params_dict()])[0]
 
     def _trade(self, row: Any) -> KernelTrade:
         side, entered, left, lots = (int(value) for value in row[:4])
@@ -220,17 +220,10 @@ class KernelEvaluator:
         return (Decimal(int(pair[0])) + Decimal(int(pair[1]))) / self._scale / UNIT
 
 
-def score_of(params: Mapping[str, int | float], score: Score) -> ComboScore:
-    """The score of a reference run as a sweep counts it."""
-    found = {name: getattr(score, name) for name in FIGURES}
-    metrics = {name: None if value is None else float(value) for name, value in found.items()}
-    return ComboScore(dict(params), metrics, score.trades)
-
-
-def _score_of(strategy: Strategy, figures: Sequence[float]) -> ComboScore:
+def _score_of(strategy: Strategy, figures: Sequence[float], changes: Sequence[float]) -> ComboScore:
     values = dict(zip(FIGURES, figures, strict=True))
-    metrics = {name: None if isnan(value) else value for name, value in values.items()}
-    return ComboScore(strategy.params_dict(), metrics, int(values["trades"]))
+    metrics = {name: None if isnan(values[name]) else values[name] for name in METRICS}
+    return ComboScore(strategy.params_dict(), metrics, int(values["trades"]), tuple(changes[: int(values["days"])]))
 
 
 def _terms(request: BacktestRequest, source: Source) -> tuple[Terms, int]:
@@ -271,6 +264,13 @@ def _terms(request: BacktestRequest, source: Source) -> tuple[Terms, int]:
         is_perp=request.profile == "perp",
         may_short=request.profile != "spot" and not request.entries.long_only,
     ), scale
+
+
+def _until(request: BacktestRequest, source: Source) -> Source:
+    """``source`` up to the end of the request's range; what comes before its start warms features up."""
+    if request.end_ms is None or source.candles[-1].close_time_ms <= request.end_ms:
+        return source
+    return replace(source, candles=[item for item in source.candles if item.close_time_ms <= request.end_ms])
 
 
 def _scaled(number: Decimal, digits: int) -> int:

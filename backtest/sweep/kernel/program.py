@@ -256,10 +256,10 @@ from numba import njit
 
 
 @njit(cache=True)
-def run(longs, shorts, flats, fills, minutes, terms, trades, statuses, out):
+def run(longs, shorts, flats, fills, minutes, terms, trades, daily, statuses, out):
     count = 0
     for c in range(len(out)):
-        statuses[c], count = walk(longs[c], shorts[c], flats[c], fills, minutes, terms, trades, out[c])
+        statuses[c], count = walk(longs[c], shorts[c], flats[c], fills, minutes, terms, trades, daily[c], out[c])
     return count
 """
 

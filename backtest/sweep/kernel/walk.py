@@ -91,17 +91,16 @@ class Marks(NamedTuple):
 
 
 @njit
-def walk(  # noqa: C901, PLR0912, PLR0915 - one trade after another, with nothing kept between them in memory
-    longs: Any, shorts: Any, flats: Any, fills: Any, minutes: Any, terms: Any, trades: Any, out: Any
+def walk(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one trade after another, nothing kept
+    longs: Any, shorts: Any, flats: Any, fills: Any, minutes: Any, terms: Any, trades: Any, daily: Any, out: Any
 ) -> Any:
     """Trade one combination's decisions; returns whether all was exact, and how many trades there were.
 
     ``longs``, ``shorts`` and ``flats`` have a bit for each candle. Rows of ``trades`` are side, entry minute, exit
-    minute (-1 while open), lots, and entry and exit price as pairs, at 10**-8 times what slippage scales by. ``out``
-    takes ``FIGURES``.
+    minute (-1 while open), lots, and entry and exit price as pairs, at 10**-8 times what slippage scales by. ``daily``
+    takes the capital and equity at the end of each day, ``out`` takes ``FIGURES``.
     """
     end, count, days = len(minutes.opens), len(fills), len(minutes.day_places)
-    daily = np.empty(days + 1)
     daily[0] = divided(terms.capital, terms.unit)
     nothing = (0.0, 0.0)
     spent, entry = nothing, nothing

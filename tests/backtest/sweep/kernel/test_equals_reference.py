@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from backtest.requests import BacktestRequest
 from backtest.run import simulate
 from backtest.sources import Source, load_file
+from backtest.sweep.evaluator import ReferenceEvaluator
 from backtest.sweep.kernel import KernelEvaluator, why_not
 from tests.trading.accounts.ledger import market
 from tests.trading.series import MARKET, Item, end_of, histories, hole, random_minutes
-from trading.accounts.score import Score
+from trading.accounts.score import Score, daily_returns
 from trading.candles import UNIT, Candle, Hole, HoleReason
 from trading.config.costs import Costs
 from trading.config.rules import Entries
@@ -36,7 +37,6 @@ COMBOS: dict[str, list[dict[str, int | float]]] = {
     "bollinger": [{"period": 4, "width": 1.0}, {"period": 20, "width": 0.7}],
     "weighted": [{"trend_period": 4, "rsi_period": 3, "threshold": 0.05}],
 }
-EXACT = frozenset({"trades", "open_trades", "days"})
 CRASH = "binance_spot_BTCUSDT_1m_12col_20210515-20210522.csv.gz"
 SPARSE = "bitfinex_BTCUSD_1m_2017.csv.gz"
 CHEAP = "bitfinex_XRPUSD_1m_2019H1.csv.gz"
@@ -74,9 +74,10 @@ def agree(asked: BacktestRequest, source: Source, combos: Sequence[dict[str, int
         trades = [(t.direction, t.entry_ms, t.entry_price, t.quantity, t.exit_ms, t.exit_price) for t in judged.trades]
         assert [tuple(trade) for trade in kernel.trades(combo)] == trades, combo
         assert found.trades == judged.score.trades
+        assert found.returns == pytest.approx(daily_returns(judged.equity.daily), rel=1e-9, abs=1e-12)
         for name, value in found.metrics.items():
             wanted = getattr(judged.score, name)
-            if wanted is None or value is None or name in EXACT:
+            if wanted is None or value is None:
                 assert value == wanted, (combo, name)
             else:
                 assert isclose(value, float(wanted), rel_tol=1e-9, abs_tol=1e-12), (combo, name, value, wanted)
@@ -186,6 +187,19 @@ def test_real_minutes(shared_data: Path, strategy: str, file: str, interval: str
     whole = load_file(shared_data / "candles_1m" / file, MARKET, asked)
     source = replace(whole, candles=whole.candles[:5_000])
     agree(asked, source, [{"fast": 20, "slow": 50}, {"fast": 7, "slow": 200}])
+
+
+def test_a_range_is_scored_as_the_reference_scores_it() -> None:
+    """Minutes before the range warm up and those behind it do not count, whatever the source holds."""
+    source = source_of(random_minutes(1_748_907_000_000, 3_000, 11, extras=False))
+    first, last = (source.candles[place].open_time_ms for place in (1_000, 2_500))
+    asked = request("ema_cross", "5m", start_ms=first, end_ms=last, params={"fast": 2, "slow": 5})
+    wanted = ReferenceEvaluator(asked, source).evaluate(CROSSES)
+    found = KernelEvaluator(asked, source).evaluate(CROSSES)
+    for judged, scored in zip(wanted, found, strict=True):
+        assert (scored.params, scored.trades) == (judged.params, judged.trades)
+        assert scored.metrics == pytest.approx(judged.metrics, rel=1e-9)
+        assert scored.returns == pytest.approx(judged.returns, rel=1e-9, abs=1e-12)
 
 
 def test_sums_that_a_float_does_not_hold_go_to_the_reference() -> None:
