@@ -67,7 +67,7 @@ async def test_a_host_clock_that_is_off_by_an_hour_makes_nothing_stale_or_fresh(
     await venue_candles(records, host_off_s + 30)
     found = await server.get("/api/v1/health")
     assert found["status"] == "ok"
-    assert 30 <= found["markets"][0]["age_s"] < 60
+    assert 30 <= found["markets"][0]["age_s"] < 300
     # The feed falls silent: nothing but time goes by.
     told = now._replace(steady_ns=now.steady_ns - 460_000_000_000)
     await note_clock(records.connection, "binance", TimeSample(venue_ms - 60_000, told))

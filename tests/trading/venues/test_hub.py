@@ -48,7 +48,7 @@ async def hubs(month: CandleColumns, **settings: Any) -> AsyncIterator[tuple[Rig
         yield rig, opened.hub
 
 
-async def until(condition: Any, seconds: float = 10.0) -> None:
+async def until(condition: Any, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
