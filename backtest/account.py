@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from backtest.minutes import Minutes, within
 from backtest.run_records import RunRecords
 from trading.accounts.books import MONEY, SleeveSpec
+from trading.accounts.calm import NOTHING_TO_DO
 from trading.accounts.paper_run import PaperRun
 from trading.accounts.records import EquityMark, SleeveKey
 from trading.accounts.score import EquityCurve, Score, score
@@ -167,7 +168,7 @@ class Account:
         calm = self._state.calm(minutes.market)
         if calm is None:
             return 0
-        if not calm.is_held:
+        if calm == NOTHING_TO_DO:
             return len(minutes) - first
         last = first + _AHEAD
         if calm.is_funded:

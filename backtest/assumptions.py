@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from backtest.reference import ReferenceResult
 from backtest.requests import RunRequest
 from backtest.sources import Source, span_of
+from trading.accounts.records import Order
 from trading.config.costs import Charges
 from trading.intervals import MINUTE, MINUTE_MS
 from trading.markets import split_market
 
-__all__ = ["assumptions_of", "ruin_words"]
+__all__ = ["assumptions_of", "ruin_words", "unfilled_words"]
 
 
 def assumptions_of(request: RunRequest, sources: Sequence[Source]) -> list[str]:
@@ -25,6 +27,16 @@ def assumptions_of(request: RunRequest, sources: Sequence[Source]) -> list[str]:
     lines += [*_entries(request, sources), *_candles(request, sources)]
     lines.append("The pessimistic twin pays twice the fee, slippage and funding.")
     return lines
+
+
+def unfilled_words(orders: Iterable[Order]) -> list[str]:
+    """How many of the entries that rested were not filled, and why; nothing where none rested."""
+    rested = [order for order in orders if order.rests]
+    ends = Counter(order.reason for order in rested if order.status in ("canceled", "rejected"))
+    if not rested:
+        return []
+    told = ", ".join(f"{count} {reason}" for reason, count in sorted(ends.items())) or "none"
+    return [f"Of {len(rested)} entry orders that rested, {sum(ends.values())} were not filled: {told}."]
 
 
 def ruin_words(result: ReferenceResult, sources: Sequence[Source]) -> list[str]:
@@ -82,6 +94,15 @@ def _entries(request: RunRequest, sources: Sequence[Source]) -> list[str]:
         share = "the whole equity" if item.size == 1 else f"{item.size:.2%} of the equity"
         rounded = f"; quantities are whole lots of {next(iter(lots.values()))}" if len(lots) == 1 else ""
         lines.append(f"{whose}Every entry uses {share} times {item.leverage}{rounded}.")
+    for item in request.configured:
+        rules = item.entries
+        if rules.order_type != "market":
+            whose = f"{item.name}: " if len(request.configured) > 1 else ""
+            pays = "maker fee, no slippage" if rules.order_type == "limit" else "taker fee and slippage"
+            lines.append(
+                f"{whose}Entries are {rules.order_type} orders {rules.offset_bps:f} bps from the decision's close for"
+                f" {rules.expires_candles} candles; filled inside the first minute that reaches the price: {pays}."
+            )
     if len(lots) > 1:
         told = ", ".join(f"{lot} on {name}" for name, lot in lots.items())
         lines.append(f"Quantities are whole lots of {told}.")

@@ -27,7 +27,10 @@ _FILL_FIELDS = (
     "time_ms", "side", "price", "quantity", "fee", "realized_pnl", "role", "trade_no", "reason", "slippage",
     "stop_distance", "target_distance", "trail_distance", "tag", "highest", "lowest",
 )  # fmt: skip
-_ORDER_FIELDS = ("action", "side", "quantity", "quote_amount", "status", "reason", "created_ms", "updated_ms", "leg")
+_ORDER_FIELDS = (
+    "action", "side", "type", "quantity", "quote_amount", "price", "expires_ms", "status", "reason", "created_ms",
+    "updated_ms", "leg",
+)  # fmt: skip
 _POSITION_FIELDS = ("quantity", "entry_price", "entry_ms", "cash", "mark", "equity")
 _MARK_FIELDS = ("cash", "position_value", "equity")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from backtest.assumptions import assumptions_of, ruin_words
+from backtest.assumptions import assumptions_of, ruin_words, unfilled_words
 from backtest.checked import check_all
 from backtest.followed import failure_kept, progress_kept
 from backtest.metrics.measure import Run, measure
@@ -123,7 +123,11 @@ def run_backtest(
         "pessimistic": result.twin.to_dict() if result.twin is not None else None,
         "metrics": figures,
         "ruined_at": result.ruined_ms,
-        "assumptions": [*assumptions_of(request, sources), *ruin_words(result, sources)],
+        "assumptions": [
+            *assumptions_of(request, sources),
+            *unfilled_words(records.orders.values()),
+            *ruin_words(result, sources),
+        ],
     }
     return result, summary, reached
 

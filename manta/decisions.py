@@ -116,13 +116,20 @@ def _words(item: Mapping[str, Any]) -> list[str]:
     for order in item["orders"]:
         size = order["quantity"] or f"for {order['quote_amount']}"
         why = f" ({order['reason']})" if order["reason"] else ""
-        lines.append(f"  order       {order['action']} {size}, {order['type']}: {order['status']}{why}")
+        lines.append(f"  order       {order['action']} {size}, {_kind(order)}: {order['status']}{why}")
         lines += [
             f"    - {_moment(fill['time'])} {fill['side']} {fill['quantity']} at {fill['price']},"
             f" fee {fill['fee']} {fill['fee_asset']}"
             for fill in order["fills"]
         ]
     return lines
+
+
+def _kind(order: Mapping[str, Any]) -> str:
+    """The order's type, and for one that rests where and until when."""
+    if order["price"] is None:
+        return str(order["type"])
+    return f"{order['type']} at {order['price']} until {_moment(order['expires_time'])}"
 
 
 def _candle(found: Mapping[str, Any] | None) -> str:

@@ -123,7 +123,8 @@ def orders(book: str | None, market_id: int | None, interval: str | None, finish
         'mode', b.mode, 'instance_id', o.instance_id, 'market', {_MARKET}, 'interval', o.interval, 'action', o.action,
         'side', o.side, 'type', o.type, 'quantity', trim_scale(o.quantity)::text,
         'quote_amount', trim_scale(o.quote_amount)::text, 'status', o.status, 'reason', o.reason,
-        'created_time', ms(o.created_time), 'updated_time', ms(o.updated_time))::text"""
+        'created_time', ms(o.created_time), 'updated_time', ms(o.updated_time), 'price', trim_scale(o.price)::text,
+        'expires_time', ms(o.expires_time))::text"""
     source = "from orders o join books b using (book) join markets m on m.id = o.market_id"
     listing = Listing("orders", source, item, [Key("o.created_time", is_time=True), Key("o.order_id")])
     _of_book(listing, "o", book)

@@ -168,6 +168,8 @@ class Order(BaseModel):
     reason: str
     created_time: Ms
     updated_time: Ms
+    price: Money | None = Field(description="Where an entry of type LIMIT or STOP rests; null for any other order.")
+    expires_time: Ms | None = Field(description="When such an entry is canceled if it is not filled before.")
 
 
 class Trade(BaseModel):

@@ -12,7 +12,7 @@ from trading.features.ranges import atr
 from trading.features.registry import load_feature
 from trading.intervals import DAY_MS, parse_interval
 from trading.strategies.contract import Strategy
-from trading.strategies.registry import instance_id, load_strategy
+from trading.strategies.registry import check_entries, instance_id, load_strategy
 
 __all__ = ["Instance", "history_ms", "resolve_instances", "wanted_natives"]
 
@@ -55,6 +55,7 @@ def resolve_instances(config: Config, live_from_ms: int, known: Mapping[str, int
     result = []
     for item in config.strategies:
         strategy = load_strategy(item.strategy, item.params, item.source)
+        check_entries(strategy, item.entries)
         identity = instance_id(item.name, strategy, profile=item.profile, leverage=item.leverage, size=item.size,
             exits=item.exits, entries=item.entries)  # fmt: skip
         result.append(

@@ -5,12 +5,16 @@ import { show } from "./dialogs.js";
 import * as format from "./format.js";
 import { actionWords, node, outcomeTag, table } from "./tables.js";
 
+// For an entry that rests, with its price and how long it waits.
+const orderType = (order) => (order.price == null ? order.type.toLowerCase() : `${order.type.toLowerCase()} at ${format.price(order.price)} until ${format.date(order.expires_time, true)}`);
+
 export async function explain(id) {
   const item = await get(`/decisions/${encodeURIComponent(id)}`);
   const asked = [item.asked.strategy, format.params(item.asked.params)].filter(Boolean).join(": ");
   const orders = node("div", { className: "scroll short" });
-  table(orders, "Orders and fills", ["order", "status", "fills"], item.orders.map((order) => [
+  table(orders, "Orders and fills", ["order", "type", "status", "fills"], item.orders.map((order) => [
     node("td", {}, actionWords([order.action]), node("small", { className: "soft", textContent: ` ${order.order_id}` })),
+    node("td", {}, orderType(order)),
     node("td", {}, order.status, order.reason ? node("div", { className: "soft", textContent: order.reason }) : null),
     node("td", {}, ...(order.fills.length ? order.fills.map((fill) => node("div", { textContent: `${format.amount(fill.quantity, 8)} at ${format.price(fill.price)}, fee ${format.amount(fill.fee, 8)} ${fill.fee_asset}` })) : ["–"])),
   ]), "No order followed.");

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -35,7 +36,10 @@ def both(
     leverage = changes.get("leverage", 1)
     minutes = read_minutes(path, skip, count)
     live_from = minutes[0].at + live_after
-    instance = {"strategy": strategy, "intervals": [interval], "profile": profile, "leverage": leverage}
+    entries = changes.get("entries", {})
+    instance = {
+        "strategy": strategy, "intervals": [interval], "profile": profile, "leverage": leverage, "entries": entries,
+    }  # fmt: skip
     config = Config.model_validate({"strategies": [{"name": "it", **instance}]})
     result = run_reference(
         load_candles(path, BTC, start_ms=minutes[0].at, end_ms=minutes[-1].at + MINUTE),
@@ -56,6 +60,10 @@ def both(
         margin=Fraction(COSTS.maintenance_margin),
         lot=Fraction(LOT),
         least=Fraction(LEAST),
+        entry=entries.get("order_type", "market"),
+        offset=Fraction(entries.get("offset_bps", "0")) / 10_000,
+        candles=entries.get("expires_candles", 1),
+        maker=Fraction(COSTS.of("binance").maker_fee),
     )
     return result, backtest(minutes, rules, Fraction(capital), live_from)
 
@@ -111,6 +119,39 @@ def test_it_begins_where_it_was_told_to(shared_data: Path) -> None:
     assert min(decision.close_ms for decision in result.records.decisions) == at("2025-05-23 00:13")
     assert result.records.decisions[0].outcome == "acted"
     assert result.candles == len(account.equity) == 14_400 - 3 * 1440
+    agree(result, account)
+
+
+@pytest.mark.covers("S1-19", "S1-20", "W6")
+@pytest.mark.parametrize("profile", ["perp", "spot"])
+@pytest.mark.parametrize("order_type", ["limit", "stop"])
+@pytest.mark.parametrize(
+    ("file", "interval", "count", "offset", "candles"),
+    [(QUIET, "1m", 1_000, "3", 4), (SPARSE, "5m", 3_000, "20", 3)],
+)
+def test_entries_that_rest(
+    shared_data: Path, file: str, interval: str, count: int, offset: str, candles: int, order_type: str, profile: str
+) -> None:
+    entries = {"order_type": order_type, "offset_bps": offset, "expires_candles": candles}
+    result, account = both(
+        shared_data, file, count, strategy="ma44", interval=interval, profile=profile, entries=entries, leverage=1
+    )
+    orders = [order for order in result.records.orders.values() if order.rests]
+    ends = Counter((order.status, order.reason) for order in orders)
+    assert ends["filled", ""] > 3
+    assert ends["canceled", "its target changed"] > 0
+    assert ends["canceled", "expired"] > 0 or order_type == "stop"
+    agree(result, account)
+
+
+@pytest.mark.covers("W6")
+@pytest.mark.parametrize("order_type", ["limit", "stop"])
+def test_entries_that_rest_in_the_crash_with_leverage(shared_data: Path, order_type: str) -> None:
+    entries = {"order_type": order_type, "offset_bps": "50", "expires_candles": 5}
+    result, account = both(
+        shared_data, CRASH, 7_000, strategy="ma44", interval="37m", profile="perp", leverage=50, entries=entries
+    )
+    assert any(fill.reason == "liquidation" for fill in result.records.fills)
     agree(result, account)
 
 

@@ -97,6 +97,15 @@ TIMES = st.sampled_from((None, "0.5", "2", "6"))
 IN_ATR = st.fixed_dictionaries({"stop_loss_atr": TIMES, "take_profit_atr": TIMES, "trailing_stop_atr": TIMES})
 
 
+ENTRIES = st.just({}) | st.fixed_dictionaries(
+    {
+        "order_type": st.sampled_from(("limit", "stop")),
+        "offset_bps": st.sampled_from(("0", "7", "40")),
+        "expires_candles": st.sampled_from((1, 2, 9)),
+    }
+)
+
+
 @st.composite
 def instances(draw: st.DrawFn) -> dict[str, Any]:
     rule = draw(st.sampled_from((AVERAGE, AVERAGE, LOTS, WIDE)))
@@ -105,6 +114,7 @@ def instances(draw: st.DrawFn) -> dict[str, Any]:
         "intervals": draw(st.sampled_from((["5m"], ["37m"], ["3m", "15m"], ["1m"], ["1h"]))),
         "leverage": draw(st.sampled_from((1, 3, 20, 100))),
         "exits": draw(EXITS | IN_ATR),
+        "entries": {} if rule is LOTS else draw(ENTRIES),
         "size": draw(st.sampled_from(("1", "0.37"))),
     }
 
@@ -160,6 +170,19 @@ def test_a_leveraged_book_is_liquidated_and_ruined_at_the_same_minute() -> None:
 def test_every_exit_strikes_in_the_same_minute(exits: dict[str, Any], reason: str) -> None:
     result = both(random_minutes(BEGIN, 1500, 4), {**AVERAGE, "intervals": ["15m"], "exits": exits})
     assert {fill.reason for fill in result.records.fills} == {"decision", reason}
+
+
+@pytest.mark.parametrize("order_type", ["limit", "stop"])
+@pytest.mark.parametrize("latency", [0, 3])
+def test_entries_that_rest_fill_and_expire_in_the_same_minute(order_type: str, latency: int) -> None:
+    entries = {"order_type": order_type, "offset_bps": 60, "expires_candles": 2}
+    result = both(
+        random_minutes(BEGIN, 1500, 4),
+        {**AVERAGE, "intervals": ["15m"], "exits": {"stop_loss_percent": 1}, "entries": entries},
+        costs=Costs(order_latency_minutes=latency),
+    )
+    assert {fill.reason for fill in result.records.fills} == {"decision", order_type, "stop_loss"}
+    assert "expired" in {order.reason for order in result.records.orders.values()}
 
 
 def test_progress_and_features_are_told_alike() -> None:

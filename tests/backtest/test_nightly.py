@@ -1,5 +1,6 @@
 """A lived day equals its replay; what was planted into it is found, and its cause is named."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
@@ -19,10 +20,13 @@ from tests.backtest.lived import (
     Life,
 )  # fmt: skip
 from tests.trading.series import hole
+from trading.accounts.broker import EXPIRED
 from trading.accounts.execution import OVERTAKEN
+from trading.accounts.removal import REMOVED
+from trading.accounts.resting import WITHDRAWN
 from trading.candles import HoleReason
 from trading.config.model import Book, Config, Costs
-from trading.config.rules import Exits
+from trading.config.rules import Entries, Exits
 from trading.errors import DataHole
 from trading.events import Heal
 from trading.intervals import DAY_MS, HOUR_MS, MINUTE_MS, parse_interval
@@ -349,6 +353,36 @@ async def test_exits_that_overtake_orders_and_those_of_what_was_removed_are_repl
     assert await empty.fetchval("select count(*) from orders where reason = $1", OVERTAKEN) > 5
     kept = "select count(*) from fills where instance_id like 'quick%' and time >= at_ms($1) and role = 'exit'"
     assert await empty.fetchval(kept + " and reason <> 'decision'", NOON + 40 * MINUTE_MS) > 0
+
+
+@pytest.mark.parametrize("order_type", ["limit", "stop"])
+async def test_entries_that_rest_over_midnight_and_those_of_what_was_removed_are_replayed(
+    empty: asyncpg.Connection, order_type: str
+) -> None:
+    quick, slow = CONFIG.strategies
+    entries = Entries.model_validate({"order_type": order_type, "offset_bps": 60, "expires_candles": 7})
+    slow = slow.model_copy(update={"entries": entries.model_copy(update={"expires_candles": 39})})
+    exits = Exits(stop_loss_percent=Decimal("0.5"), take_profit_percent=Decimal(1))
+    quick = quick.model_copy(update={"entries": entries, "exits": exits})
+    config = CONFIG.model_copy(update={"strategies": (quick, slow)})
+    number = (NOON - BEGIN) // MINUTE_MS
+    life = await Life(empty, config).begin()
+    await life.tell(MINUTES[:number])
+    await life.restart(config.model_copy(update={"strategies": (slow,)}), NOON + 3 * MINUTE_MS)
+    await life.tell(MINUTES[number:])
+    for day_ms in (FIRST_DAY, SECOND_DAY):
+        run, differences = await check(empty, day_ms)
+        assert (run.status, run.complete, run.unexplained) == ("identical", True, 0), differences[:3]
+    ends = Counter(
+        (row["status"], row["reason"])
+        for row in await empty.fetch("select status, reason from orders where price is not null")
+    )
+    assert min(ends["filled", ""], ends["canceled", EXPIRED], ends["canceled", WITHDRAWN]) > 5
+    assert ends["canceled", REMOVED] > 0
+    over_midnight = (
+        "select count(*) from orders where price is not null and created_time < at_ms($1) and updated_time > at_ms($1)"
+    )
+    assert await empty.fetchval(over_midnight, SECOND_DAY) + await empty.fetchval(over_midnight, THIRD_DAY) > 0
 
 
 async def test_what_still_followed_the_old_configuration_at_the_change_is_explained(empty: asyncpg.Connection) -> None:

@@ -148,6 +148,18 @@ def test_the_result_says_what_was_done_and_assumed() -> None:
     assert 0 < told[-1] <= 1
     assert any("Taker fee 0.1000%" in line for line in summary["assumptions"])
     assert any("Funding 0.0100%" in line for line in summary["assumptions"])
+    assert not any("rested" in line for line in summary["assumptions"])
+
+
+def test_entries_that_were_not_filled_are_counted() -> None:
+    rules = {"order_type": "limit", "offset_bps": "40", "expires_candles": 2}
+    result, summary, _ = run_backtest(request(entries=rules), source(), "backtest-x")
+    rested = [order for order in result.records.orders.values() if order.rests]
+    expired, changed = (sum(order.reason == reason for order in rested) for reason in ("expired", "its target changed"))
+    assert expired > 0 < changed
+    told = f"Of {len(rested)} entry orders that rested, {expired + changed} were not filled: {expired} expired,"
+    assert f"{told} {changed} its target changed." in summary["assumptions"]
+    assert any("Entries are limit orders 40 bps" in line for line in summary["assumptions"])
 
 
 @pytest.mark.covers("W6")

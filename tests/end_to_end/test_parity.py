@@ -105,6 +105,34 @@ async def test_open_stops_outlive_a_killed_execution(shared_data: Path, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.covers("S1-39", "W2")
+@pytest.mark.parametrize("order_type", ["limit", "stop"])
+async def test_entries_that_rest_outlive_a_killed_execution(shared_data: Path, tmp_path: Path, order_type: str) -> None:
+    """Orders rest at the venue while execution dies around its commits and its sends, and are filled, expire and are
+    canceled once, in the minutes in which the reference has it so.
+    """
+    points = tuple(
+        crash(tmp_path, "execution:paper", boundary, 1.3 + number)
+        for number, boundary in enumerate(("before_commit", "after_commit", "before_send", "after_ack", "after_read"))
+    )
+    rules = {
+        "exits": {"stop_loss_percent": "0.2", "take_profit_percent": "0.3"},
+        "entries": {"order_type": order_type, "offset_bps": "3", "expires_candles": 2, "reenter": "at_once"},
+    }
+    result = await parity(
+        shared_data / BINANCE,
+        interval="5m",
+        start_ms=START_MS + 4 * HOUR_MS,
+        days=0.5,
+        lead=60,
+        crash_points=tuple(replace(point, at_ms=point.at_ms + 4 * HOUR_MS) for point in points),
+        instance=rules,
+    )
+    assert result["fills"] > 20
+    assert len(list(tmp_path.iterdir())) == len(points)
+
+
+@pytest.mark.slow
 @pytest.mark.covers("S1-39")
 async def test_lots_with_targets_of_their_own_equal_the_reference(shared_data: Path, tmp_path: Path) -> None:
     """Lots are bought, sold at their own targets and trailed in ATR while execution dies between two of them."""

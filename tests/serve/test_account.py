@@ -23,6 +23,18 @@ async def test_orders_by_stage(server: Server, records: Records) -> None:
     assert (await server.get("/api/v1/orders", interval="37m"))["items"] == []
 
 
+async def test_an_entry_that_rests_shows_its_price_and_until_when(server: Server, records: Records) -> None:
+    await records.fill(5, "BUY", "entry", 1)
+    [plain] = (await server.get("/api/v1/orders"))["items"]
+    assert (plain["type"], plain["price"], plain["expires_time"]) == ("MARKET", None, None)
+    await records.connection.execute(
+        "update orders set type = 'LIMIT', price = 99.50, expires_time = created_time + interval '15 minutes'"
+    )
+    [rests] = (await server.get("/api/v1/orders"))["items"]
+    assert (rests["type"], rests["price"]) == ("LIMIT", "99.5")
+    assert rests["expires_time"] - rests["created_time"] == 15 * MINUTE_MS
+
+
 @pytest.mark.covers("S1-26e")
 async def test_decisions_newest_first_with_all_they_saw(server: Server, records: Records) -> None:
     await records.decision(5, ["HOLD"], outcome="hold")

@@ -17,6 +17,7 @@ from trading.accounts.records import Order
 from trading.candles import Candle
 
 __all__ = [
+    "EXPIRED",
     "FINAL",
     "TO_CARRY",
     "Broker",
@@ -61,6 +62,8 @@ _RANK = {
     OrderStatus.REJECTED: 5,
     OrderStatus.CANCELED: 5,
 }
+EXPIRED = "expired"
+"""The reason of an order that was canceled because its time was over."""
 FINAL = frozenset({OrderStatus.FILLED, OrderStatus.REJECTED, OrderStatus.CANCELED})
 TO_CARRY = frozenset({OrderStatus.INTENT, OrderStatus.CANCELING})
 """What the venue is to be told: to take the order, or to cancel it."""
@@ -68,9 +71,11 @@ TO_CARRY = frozenset({OrderStatus.INTENT, OrderStatus.CANCELING})
 
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
-    """A market order. Exactly one of ``quantity`` (base units) and ``quote_amount`` (quote units, fee included) is set.
+    """An order. Exactly one of ``quantity`` (base units) and ``quote_amount`` (quote units, fee included) is set.
 
-    ``placed_ms`` is the event time from which it may fill: a paper venue fills it at the first open from then on.
+    ``placed_ms`` is the event time from which it may fill. ``type`` is MARKET, which fills at the first open from then
+    on, LIMIT or STOP: these rest until a minute reaches ``price``, and the venue cancels them at the first minute that
+    opens at or after ``expires_ms`` (good till date).
     """
 
     client_id: str
@@ -79,6 +84,9 @@ class OrderRequest:
     quantity: Decimal | None
     quote_amount: Decimal | None
     placed_ms: int
+    type: str = "MARKET"
+    price: Decimal | None = None
+    expires_ms: int | None = None
 
 
 def request_of(order: Order, latency_ms: int = 0) -> OrderRequest:
@@ -90,6 +98,9 @@ def request_of(order: Order, latency_ms: int = 0) -> OrderRequest:
         order.quantity,
         order.quote_amount,
         order.created_ms + latency_ms,
+        order.type if order.rests else "MARKET",
+        order.price,
+        order.expires_ms,
     )
 
 
@@ -123,7 +134,7 @@ class OrderUpdate:
 
 def canceled(order: Order) -> OrderUpdate:
     """What is true of an order that is to be canceled and that the venue does not know."""
-    return OrderUpdate(order.order_id, OrderStatus.CANCELED, Decimal(0), (), order.reason, order.updated_ms)
+    return OrderUpdate(order.order_id, OrderStatus.CANCELED, Decimal(0), (), "", order.updated_ms)
 
 
 class Broker(Protocol):

@@ -1,8 +1,8 @@
 """Calm minutes: those in which a market's sleeves do nothing but be marked at the close, so that many pass at once.
 
-Every reason for a sleeve to do something in a minute is named here: an order at work, the price of a stop, target or
-liquidation, a trade held for long enough, funding. Whoever adds one names it here too. In doubt a minute is not calm:
-it is then handled by itself, which is always right.
+Every reason for a sleeve to do something in a minute is named here: an order at work, the price and the expiry of one
+that rests, the price of a stop, target or liquidation, a trade held for long enough, funding. Whoever adds one names it
+here too. In doubt a minute is not calm: it is then handled by itself, which is always right.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trading.accounts.broker import OrderStatus
 from trading.accounts.fills import liquidation_price
 from trading.accounts.lots import HeldLot
+from trading.accounts.records import Order
 from trading.accounts.sleeve import Sleeve
 from trading.candle_columns import Integers
+from trading.candles import to_units
 from trading.config.costs import Charges
 from trading.config.rules import Exits
 from trading.intervals import parse_interval
 
-__all__ = ["Calm", "calm_of", "new_extremes"]
+__all__ = ["NOTHING_TO_DO", "Calm", "calm_of", "new_extremes"]
 
 _LEAST, _MOST = 0, int(np.iinfo(np.int64).max)
 # Below this many minutes it is quicker to handle them than to look whether they are calm.
@@ -60,6 +63,10 @@ class Calm:
         return count
 
 
+NOTHING_TO_DO = Calm()
+"""All minutes are calm: nothing is held, and nothing waits."""
+
+
 def calm_of(sleeves: Sequence[Sleeve], closed_ms: int, charges: Charges) -> Calm | None:
     """The bounds of the sleeves of a market that was closed at ``closed_ms``; None if the next minute is not calm."""
     down, up, until_ms = _LEAST, _MOST, _MOST
@@ -67,8 +74,15 @@ def calm_of(sleeves: Sequence[Sleeve], closed_ms: int, charges: Charges) -> Calm
     trailing: list[tuple[HeldLot, Exits]] = []
     for sleeve in sleeves:
         spec, book = sleeve.spec, sleeve.book
-        if sleeve.order is not None or spec.retired or spec.live_from_ms > closed_ms:
+        if sleeve.leaving is not None or spec.retired or spec.live_from_ms > closed_ms:
             return None
+        if sleeve.order is not None:
+            rests = _rests(sleeve.order)
+            if rests is None:
+                return None
+            level, below, expires_ms = rests
+            down, up = (max(down, level), up) if below else (down, min(up, level))
+            until_ms = min(until_ms, expires_ms)
         if not book.position:
             continue
         exits, lots = spec.exits, book.lots.values()
@@ -96,6 +110,15 @@ def new_extremes(lot: HeldLot, high: Integers, low: Integers) -> Iterable[tuple[
     lows = np.minimum.accumulate(np.concatenate(([lowest], low)))
     places = np.flatnonzero((highs[1:] > highs[:-1]) | (lows[1:] < lows[:-1]))
     return zip(places.tolist(), highs[places + 1].tolist(), lows[places + 1].tolist(), strict=True)
+
+
+def _rests(order: Order) -> tuple[int, bool, int] | None:
+    """The price at which an order rests, whether it is reached from above, and its expiry; None if it does not rest,
+    or is not known to be at the venue yet.
+    """
+    if order.price is None or order.expires_ms is None or order.status != OrderStatus.OPEN:
+        return None
+    return to_units(order.price), (order.type == "LIMIT") == (order.side == "BUY"), order.expires_ms
 
 
 def _levels(sleeve: Sleeve, charges: Charges) -> Iterator[tuple[int, bool]]:

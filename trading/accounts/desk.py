@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from trading.accounts.broker import TO_CARRY, Broker, OrderStatus, OrderUpdate, canceled
+from trading.accounts.broker import EXPIRED, TO_CARRY, Broker, OrderStatus, OrderUpdate, canceled
 from trading.accounts.execution import ExecutionState
 from trading.accounts.records import Order, Record
 from trading.candles import Candle
@@ -79,8 +79,8 @@ class OrderDesk:
         self._records: list[Record] = []
         self._intents: list[Order] = []
         self._venue_away = False
-        # The market whose next minute is being handled, at its open.
-        self._at_open: str | None = None
+        # When the minute that is being handled opened; None between minutes.
+        self._opened_ms: int | None = None
         self.reconcile_due = False
         names = ("sent", "sent_again", "unknown", "asked", "reconciled", "canceled", "foreign")
         self.counts = dict.fromkeys(names, 0)
@@ -155,8 +155,9 @@ class OrderDesk:
     async def _minute(self, candle: Candle, handled_ms: int) -> None:
         state, market = self.state, candle.market
         self._take(state.open(candle))
-        self._at_open = market
-        while due := {order.order_id: order for order in state.due(candle)}:
+        self._opened_ms = candle.open_time_ms
+        asked: set[str] = set()
+        while due := {order.order_id: order for order in state.due(candle) if order.order_id not in asked}:
             await self._patiently(lambda: self._broker.observe(candle))
             for event in self._broker.take_events():
                 if event.client_id in due:
@@ -165,16 +166,21 @@ class OrderDesk:
             for order in state.working(market):
                 if order.order_id in due:
                     self._learn(await self._answer(order, market, handled_ms))
+            # One that rests may go on doing so; every other is asked about until it is over.
+            asked |= {order.order_id for order in due.values() if order.rests}
             await self._send(market, handled_ms)
-        self._at_open = None
+        self._opened_ms = None
         self._take(state.close(candle))
         if any(order.status == OrderStatus.CANCELING for order in self._intents):
             # What takes its place is on its way before this close is decided on.
             await self._send(market, handled_ms)
 
     def _learn(self, update: OrderUpdate) -> None:
-        """Take what the venue says. Executions wait for the minute they belong to, which is handled in its turn."""
-        if not update.fills or self._at_open is not None:
+        """Take what the venue says. What a minute did waits for that minute, which is handled in its turn: after a
+        crash the venue may be ahead.
+        """
+        by_minute = update.fills or update.reason == EXPIRED or self.state.is_late_refusal(update)
+        if not by_minute or (self._opened_ms is not None and update.updated_ms <= self._opened_ms):
             self._take(self.state.apply(update))
 
     def _take(self, records: Sequence[Record]) -> None:

@@ -26,8 +26,9 @@ from trading.accounts.records import (
     SleeveKey,
     Transfer,
 )
-from trading.accounts.removal import closing
-from trading.accounts.sleeve import Sleeve
+from trading.accounts.removal import REMOVED, closing
+from trading.accounts.resting import AT_OPEN, RESTS, Terms, terms_of, verdict
+from trading.accounts.sleeve import Cause, Sleeve
 from trading.accounts.writing import Writer, decision_of
 from trading.candles import Candle, from_units, to_units
 from trading.config.model import Book
@@ -172,16 +173,24 @@ class ExecutionState:
         """What is sent to the venue for ``order``."""
         return request_of(order, self._latency_ms)
 
+    def is_late_refusal(self, update: OrderUpdate) -> bool:
+        """Whether the venue refused an order only when a later minute would have filled it."""
+        if update.status != OrderStatus.REJECTED:
+            return False
+        orders = [order for order in self.working() if order.order_id == update.client_id]
+        return any(update.updated_ms > self.request(order).placed_ms for order in orders)
+
     def due(self, candle: Candle) -> list[Order]:
-        """The working orders of the candle's market that are filled at its open, unless something is wrong."""
-        return [
-            order for order in self.working(candle.market) if order.created_ms + self._latency_ms <= candle.open_time_ms
-        ]
+        """The working orders of the candle's market that it may fill: the venue is asked about each."""
+        waiting = [sleeve.order for sleeve in self._by_market.get(candle.market, ()) if sleeve.order is not None]
+        return [order for order in waiting if order.created_ms + self._latency_ms <= candle.open_time_ms]
 
     def working(self, market: str | None = None) -> list[Order]:
-        """Orders without final outcome: at the venue, or on their way there."""
+        """Orders without final outcome: at the venue, or on their way there. Of a sleeve, one that is to be canceled
+        comes before the one that takes its place.
+        """
         sleeves = self._sleeves.values() if market is None else self._by_market.get(market, ())
-        return [sleeve.order for sleeve in sleeves if sleeve.order is not None]
+        return [order for sleeve in sleeves for order in (sleeve.leaving, sleeve.order) if order is not None]
 
     def apply(self, update: OrderUpdate) -> list[Record]:
         """Take what the venue says of one order; repeats, old news and orders that are not ours change nothing."""
@@ -189,6 +198,8 @@ class ExecutionState:
             if sleeve.order is not None and sleeve.order.order_id == update.client_id:
                 with localcontext(MONEY):
                     return self._apply(sleeve, sleeve.order, update)
+            if sleeve.leaving is not None and sleeve.leaving.order_id == update.client_id:
+                return self._leave(sleeve, sleeve.leaving, update)
         return []
 
     def close(self, candle: Candle) -> list[Record]:
@@ -203,7 +214,7 @@ class ExecutionState:
             if mark is not None:
                 out.append(mark)
             for sleeve in self._by_market[market]:
-                if sleeve.spec.retired and sleeve.order is None:
+                if sleeve.spec.retired:
                     self._wind_up(sleeve, candle, out)
         return out
 
@@ -293,6 +304,7 @@ class ExecutionState:
         """Raise AssertionError if the state contradicts itself."""
         for sleeve in self._sleeves.values():
             sleeve.book.validate()
+            require(sleeve.leaving is None or sleeve.leaving.status == OrderStatus.CANCELING, sleeve.leaving)
             require(not sleeve.legs or sleeve.order is not None, sleeve.key, sleeve.legs)
             if sleeve.order is not None:
                 require(OrderStatus(sleeve.order.status) not in FINAL, sleeve.order)
@@ -300,8 +312,10 @@ class ExecutionState:
                 require(sleeve.book.position >= 0 and sleeve.book.cash >= 0, sleeve.key, sleeve.book)
 
     def _restore_order(self, sleeve: Sleeve, order: Order, decision: Decision, fills: Iterable[Fill]) -> None:
-        sleeve.cause_ms = decision.open_ms
-        sleeve.plan = decision.plan
+        if order.rests and order.status == OrderStatus.CANCELING:
+            sleeve.leaving = order
+            return
+        sleeve.cause, sleeve.plan = Cause.of(decision), decision.plan
         legs = legs_of(decision)
         sleeve.work_on(order, legs[order.leg])
         # What was removed meanwhile gets no further leg.
@@ -362,7 +376,7 @@ class ExecutionState:
         left = sum((abs(lot.quantity) for lot in sleeve.dropped()), _ZERO)
         if status == OrderStatus.CANCELED and left and sleeve.leg is not None:
             # Its other lots are still to be closed: an order of what is left takes its place.
-            key = decision_key(self.book_id, *sleeve.key, sleeve.cause_ms)
+            key = decision_key(self.book_id, *sleeve.key, sleeve.cause.open_ms)
             at_ms = order.updated_ms + MINUTE_MS
             rest = self._order(sleeve, f"{key}|{at_ms}", order.decision_id, order.leg, sleeve.leg, at_ms)
             sleeve.work_on(rest, sleeve.leg)
@@ -370,6 +384,16 @@ class ExecutionState:
         else:
             self._finish(sleeve, sleeve.order, order.updated_ms, out, closed=status != OrderStatus.REJECTED)
         return out
+
+    def _leave(self, sleeve: Sleeve, order: Order, update: OrderUpdate) -> list[Record]:
+        """What the venue says of an entry that is to be canceled. It was told before the next minute, which alone could
+        have filled it.
+        """
+        if update.status not in FINAL:
+            return []
+        require(not update.fills and not update.filled, order, update)
+        sleeve.leaving = None
+        return [replace(order, status=update.status.value)]
 
     def _finish(self, sleeve: Sleeve, order: Order, at_ms: int, out: list[Record], *, closed: bool = False) -> None:
         """The order is final: the next leg follows a filled one, or one whose lots an exit has ``closed``; after any
@@ -379,7 +403,7 @@ class ExecutionState:
         legs, sleeve.legs = sleeve.legs, ()
         if legs and (closed or order.status == OrderStatus.FILLED):
             sleeve.legs = legs[1:]
-            key = decision_key(self.book_id, *sleeve.key, sleeve.cause_ms)
+            key = decision_key(self.book_id, *sleeve.key, sleeve.cause.open_ms)
             following = self._order(sleeve, key, order.decision_id, order.leg + 1, legs[0], at_ms)
             sleeve.work_on(following, legs[0])
             out.append(following)
@@ -413,7 +437,7 @@ class ExecutionState:
         name = found.reason if found.reason == LIQUIDATION else f"{found.reason}|{found.lots[0].number}"
         order = self._write.order(
             sleeve, f"{key}|{name}", None, 0, action, candle.open_time_ms, quantity=quantity,
-            kind="LIMIT" if found.waited else "MARKET",
+            terms=Terms("LIMIT", None, None) if found.waited else AT_OPEN,
         )  # fmt: skip
         out.append(replace(order, status=OrderStatus.FILLED.value, reason=found.reason))
         out += self._write.exits(sleeve, order, VenueFill(1, *got, candle.open_time_ms), found.lots, found.reason)
@@ -429,17 +453,23 @@ class ExecutionState:
             out.append(sleeve.order)
 
     def _wind_up(self, sleeve: Sleeve, candle: Candle, out: list[Record]) -> None:
-        """Close what a removed instance left open, if the book says so; hand on its cash once nothing is open."""
+        """Close what a removed instance left open, if the book says so; hand on its cash once nothing is open. An entry
+        that still rests is canceled.
+        """
+        if (resting := sleeve.resting) is not None:
+            out.append(sleeve.withdraw(resting, REMOVED, candle.open_time_ms))
+        if sleeve.order is not None or sleeve.leaving is not None:
+            return
         if not sleeve.book.position:
             self._hand_on(sleeve, candle, out)
             return
         found = closing(self.book_id, sleeve, candle) if self._settings.on_removed == "close" else None
         if found is not None:
             decision = found.decision
-            leg, sleeve.plan = Leg(found.action), decision.plan
+            leg, sleeve.plan, sleeve.cause = Leg(found.action), decision.plan, Cause.of(decision)
             order = self._order(sleeve, found.key, decision.decision_id, 0, leg, candle.close_time_ms)
             sleeve.work_on(order, leg)
-            sleeve.last, sleeve.cause_ms = LastDecision.of(decision), decision.open_ms
+            sleeve.last = LastDecision.of(decision)
             out += [decision, order]
 
     def _hand_on(self, sleeve: Sleeve, candle: Candle, out: list[Record]) -> None:
@@ -461,6 +491,14 @@ class ExecutionState:
         if sleeve is None or sleeve.spec.retired or signal.open_time_ms <= sleeve.decided_ms:
             return []
         legs, refusal = legs_for(sleeve.spec, sleeve.book, sleeve.last, signal)
+        withdrawn: list[Record] = []
+        if (resting := sleeve.resting) is not None:
+            why = verdict(resting, sleeve.leg, signal, legs, refusal)
+            if why:
+                # As what an exit withdraws, it carries the open time of the minute at whose close that was decided.
+                withdrawn.append(sleeve.withdraw(resting, why, signal.close_time_ms - MINUTE_MS))
+            else:
+                legs, refusal = (), RESTS if legs else refusal
         key = decision_key(self.book_id, *sleeve.key, signal.open_time_ms)
         identity = decision_id(key)
         outcome, reason = self._judge(sleeve, signal, legs, refusal, venue_now_ms)
@@ -472,11 +510,11 @@ class ExecutionState:
         )  # fmt: skip
         sleeve.last = LastDecision.of(decision)
         if outcome is not Outcome.ACTED:
-            return [decision]
-        sleeve.plan, sleeve.cause_ms, sleeve.legs = signal.plan, signal.open_time_ms, legs[1:]
+            return [decision, *withdrawn]
+        sleeve.plan, sleeve.cause, sleeve.legs = signal.plan, Cause.of(decision), legs[1:]
         order = self._order(sleeve, key, decision.decision_id, 0, legs[0], signal.close_time_ms)
         sleeve.work_on(order, legs[0])
-        return [decision, order]
+        return [decision, *withdrawn, order]
 
     def _judge(
         self, sleeve: Sleeve, signal: Signal, legs: tuple[Leg, ...], refusal: str, venue_now_ms: int | None
@@ -500,8 +538,11 @@ class ExecutionState:
 
     def _order(self, sleeve: Sleeve, key: str, decision: str | None, leg: int, what: Leg, at_ms: int) -> Order:
         if what.action.opens:
+            spec = sleeve.spec
+            tick = self.markets[spec.market].tick_size
+            terms = terms_of(spec.entries, spec.interval, tick, what.action, sleeve.cause)
             return self._write.order(
-                sleeve, key, decision, leg, what.action, at_ms, quote_amount=self._stake(sleeve, what)
+                sleeve, key, decision, leg, what.action, at_ms, quote_amount=self._stake(sleeve, what), terms=terms
             )
         quantity = sum((abs(lot.quantity) for lot in sleeve.dropped()), _ZERO)
         return self._write.order(sleeve, key, decision, leg, what.action, at_ms, quantity=quantity)

@@ -6,6 +6,9 @@ candle that does it, at the liquidation price, or at the open if the candle open
 every market order; a price that jumped can leave a sleeve below zero. Fill prices are not rounded to the tick: slippage
 stands for the average of many fills, and rounding would hide it on cheap coins. Closing orders always fill, however
 small.
+
+A limit or stop entry fills inside the first minute that reaches its price: a limit for the maker fee and without
+slippage, a stop for the taker fee and with it.
 """
 
 from __future__ import annotations
@@ -14,10 +17,14 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import NamedTuple
 
 from trading.accounts.books import SleeveBook
+from trading.candles import Candle, from_units
 from trading.config.costs import Charges
 from trading.intervals import HOUR_MS
 
-__all__ = ["FUNDING_MS", "Execution", "close_at", "funding_boundaries", "liquidation_price", "open_at", "wait_at"]
+__all__ = [
+    "FUNDING_MS", "Execution", "close_at", "funding_boundaries", "liquidation_price", "open_at",
+    "rested_at", "wait_at",
+]  # fmt: skip
 
 FUNDING_MS = 8 * HOUR_MS
 _ZERO = Decimal(0)
@@ -26,7 +33,7 @@ _STEP = Decimal("1e-8")
 
 
 class Execution(NamedTuple):
-    """What a market order gets: ``slippage`` is its cost in quote currency, already contained in ``price``."""
+    """What an order gets: ``slippage`` is its cost in quote currency, already contained in ``price``."""
 
     price: Decimal
     quantity: Decimal
@@ -55,6 +62,18 @@ def close_at(side: str, reference: Decimal, quantity: Decimal, costs: Charges, *
 def wait_at(price: Decimal, quantity: Decimal, costs: Charges) -> Execution:
     """Trade exactly ``quantity`` by an order that stood at ``price``: for the maker fee, without slippage."""
     return Execution(price, quantity, quantity * price * costs.maker_fee, _ZERO)
+
+
+def rested_at(side: str, kind: str, price: Decimal, candle: Candle) -> Decimal | None:
+    """Where ``candle`` fills an order of type ``kind`` that rests at ``price``, before slippage; None: not reached.
+
+    A buying STOP and a selling LIMIT wait for a high at or above their price, the others for a low at or below it. If
+    the candle opened beyond the price, it is the open.
+    """
+    opened = from_units(candle.open)
+    if (kind == "STOP") == (side == "BUY"):
+        return max(opened, price) if from_units(candle.high) >= price else None
+    return min(opened, price) if from_units(candle.low) <= price else None
 
 
 def liquidation_price(book: SleeveBook, costs: Charges) -> Decimal | None:

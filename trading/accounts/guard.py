@@ -54,7 +54,11 @@ def adverse(sleeve: Sleeve, candle: Candle, costs: Charges) -> Exit | None:
     if limit is not None and (extreme <= limit if is_long else extreme >= limit):
         beyond = stop is not None and (stop.reference >= limit if is_long else stop.reference <= limit)
         if not beyond:
-            return Exit(tuple(book.lots.values()), min(limit, opened) if is_long else max(limit, opened), LIQUIDATION)
+            lots = tuple(book.lots.values())
+            # What was bought within the candle had no such price when it opened.
+            if not any(_just_entered(lot, candle) for lot in lots):
+                limit = min(limit, opened) if is_long else max(limit, opened)
+            return Exit(lots, limit, LIQUIDATION)
     if stop is None or _just_entered(stop.lots[0], candle):
         return stop
     return stop._replace(reference=min(stop.reference, opened) if is_long else max(stop.reference, opened))

@@ -56,7 +56,11 @@ class Decision(Record):
 
 @dataclass(frozen=True, slots=True)
 class Order(Record):
-    """One leg's order, named by its client order id. An opening one has ``quote_amount``, a closing ``quantity``."""
+    """One leg's order, named by its client order id. An opening one has ``quote_amount``, a closing ``quantity``.
+
+    ``type`` is MARKET, LIMIT or STOP. An entry of the latter two rests until a minute reaches its ``price``, and fills
+    in no minute that opens at or after ``expires_ms``.
+    """
 
     order_id: str
     decision_id: str | None
@@ -74,6 +78,13 @@ class Order(Record):
     reason: str
     created_ms: int
     updated_ms: int
+    price: Decimal | None = None
+    expires_ms: int | None = None
+
+    @property
+    def rests(self) -> bool:
+        """Whether it waits for its price rather than for the next open."""
+        return self.price is not None
 
 
 @dataclass(frozen=True, slots=True)

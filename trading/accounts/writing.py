@@ -9,6 +9,7 @@ from trading.accounts.broker import VenueFill
 from trading.accounts.decisions import Action, fill_id, order_id
 from trading.accounts.lots import HeldLot, shared
 from trading.accounts.records import Decision, Fill, LotExtremes, Order, Transfer
+from trading.accounts.resting import AT_OPEN, Terms
 from trading.accounts.sleeve import Sleeve
 from trading.candles import from_units
 from trading.events import Signal
@@ -66,7 +67,7 @@ class Writer:
         *,
         quantity: Decimal | None = None,
         quote_amount: Decimal | None = None,
-        kind: str = "MARKET",
+        terms: Terms = AT_OPEN,
     ) -> Order:
         spec = sleeve.spec
         return Order(
@@ -79,13 +80,15 @@ class Writer:
             interval=spec.interval,
             action=action.value,
             side=action.side,
-            type=kind,
+            type=terms.type,
             quantity=quantity,
             quote_amount=quote_amount,
             status="intent",
             reason="",
             created_ms=at_ms,
             updated_ms=at_ms,
+            price=terms.price,
+            expires_ms=terms.expires_ms,
         )
 
     def entry(self, sleeve: Sleeve, order: Order, got: VenueFill, *, begins: bool) -> Fill:

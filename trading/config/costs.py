@@ -34,6 +34,10 @@ class Charges(NamedTuple):
     funding_per_8h: Decimal
     maintenance_margin: Decimal
 
+    def waiting(self) -> Charges:
+        """What an order that stood at its price pays: the maker fee, and no slippage."""
+        return self._replace(taker_fee=self.maker_fee, slippage=_NOTHING, slippage_of_range=_NOTHING)
+
     def slipped(self, side: str, price: Decimal, spread: Decimal) -> Decimal:
         """``price`` worsened for a market order, in a minute whose high and low are ``spread`` apart."""
         worse = price * self.slippage + spread * self.slippage_of_range
@@ -43,6 +47,7 @@ class Charges(NamedTuple):
 
 
 _LEAST = Decimal("1e-8")
+_NOTHING = Decimal(0)
 
 
 class Costs(Section):

@@ -19,7 +19,7 @@ from trading.errors import BadInput, ConfigError
 from trading.features.registry import load_feature
 from trading.parameters import nearest
 from trading.strategies.folder import own_names, own_source
-from trading.strategies.registry import STRATEGIES, load_strategy
+from trading.strategies.registry import STRATEGIES, check_entries, load_strategy
 
 __all__ = [
     "CONFIG_NAME",
@@ -345,7 +345,8 @@ def _check_names(
         if number in skip:
             continue
         try:
-            load_strategy(instance.strategy, instance.params, instance.source, own_names(folder))
+            strategy = load_strategy(instance.strategy, instance.params, instance.source, own_names(folder))
+            check_entries(strategy, instance.entries)
         except BadInput as error:
             problems.append(_bad(error, ("strategies", number), document, sources))
     for number, spec in enumerate(config.features):
@@ -357,7 +358,8 @@ def _check_names(
 
 
 def _bad(error: BadInput, path: Path_, document: Document, sources: Mapping[Path_, str]) -> Problem:
-    leaf: Path_ = (error.field,) if error.field in ("strategy", "kind", "output") else ("params", error.field or "")
+    section = "entries" if error.field == "order_type" else "params"
+    leaf: Path_ = (error.field,) if error.field in ("strategy", "kind", "output") else (section, error.field or "")
     full = (*path, *leaf)
     return Problem(
         _dotted(full, document.data),

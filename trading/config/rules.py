@@ -87,6 +87,19 @@ class Entries(Section):
         description="After an exit of the section exits or of the strategy's bracket: wait for another target first, or"
         " open again at the next close.",
     )
+    order_type: Literal["market", "limit", "stop"] = Field(
+        "market", description="market: filled at the next open; limit and stop rest in the book until their price."
+    )
+    offset_bps: Decimal = Field(
+        Decimal(0),
+        ge=0,
+        lt=10_000,
+        description="Distance of that price from the decision's close, in 1/10000 of it; to buy: a limit below, a stop"
+        " above.",
+    )
+    expires_candles: int = Field(
+        1, ge=1, le=1_000_000, description="Candles of its interval after which such an order is canceled."
+    )
 
     @field_validator("sessions_utc")
     @classmethod
@@ -94,6 +107,16 @@ class Entries(Section):
         for text in value:
             Session.parse(text)
         return value
+
+    @model_validator(mode="after")
+    def _rests(self) -> Entries:
+        if self.order_type == "market":
+            for name, default in (("offset_bps", 0), ("expires_candles", 1)):
+                if (value := getattr(self, name)) != default:
+                    raise ValueError(
+                        f"{name} is {value}, but order_type is market: set order_type limit or stop, or leave it out"
+                    )
+        return self
 
     def allow(self, time_ms: int) -> bool:
         """Whether positions may be opened at ``time_ms``."""

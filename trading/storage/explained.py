@@ -18,7 +18,8 @@ _ORDERS = f"""(select coalesce(json_agg(json_build_object('order_id', o.order_id
     'leg', o.leg, 'book', o.book, 'mode', b.mode, 'instance_id', o.instance_id, 'market', m.venue || ':' || m.symbol,
     'interval', o.interval, 'action', o.action, 'side', o.side, 'type', o.type,
     'quantity', trim_scale(o.quantity)::text, 'quote_amount', trim_scale(o.quote_amount)::text, 'status', o.status,
-    'reason', o.reason, 'created_time', ms(o.created_time), 'updated_time', ms(o.updated_time), 'fills', {_FILLS})
+    'reason', o.reason, 'created_time', ms(o.created_time), 'updated_time', ms(o.updated_time),
+    'price', trim_scale(o.price)::text, 'expires_time', ms(o.expires_time), 'fills', {_FILLS})
     order by o.leg, o.order_id), '[]') from orders o where o.decision_id = d.decision_id)"""  # noqa: S608 - all of it stands here
 # A backtest's instance is not among the instances: what it was is in the run's request.
 _ASKED = """coalesce(

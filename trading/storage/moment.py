@@ -44,7 +44,8 @@ class Written(NamedTuple):
 async def read_moment(connection: Connection, book: str, markets: Iterable[str], at_ms: int) -> Restart:
     """What ``ExecutionState.restore`` takes to go on from ``at_ms``."""
     orders = await records.read_orders(connection, book, upto_ms=at_ms)
-    decisions = await records.read_decisions(connection, book, after_ms=at_ms - _LONGEST_WAIT_MS, upto_ms=at_ms)
+    oldest_ms = min((order.created_ms for order in orders if not _finished_before(order, at_ms)), default=at_ms)
+    decisions = await records.read_decisions(connection, book, after_ms=oldest_ms - _LONGEST_WAIT_MS, upto_ms=at_ms)
     fills = await records.read_fills(connection, book, upto_ms=at_ms)
     transfers = await records.read_transfers(connection, book, upto_ms=at_ms)
     last = [candle for market in markets for candle in await _last_candle(connection, book, market, at_ms)]

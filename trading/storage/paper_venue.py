@@ -14,7 +14,8 @@ __all__ = ["insert_order", "read_order", "update_orders", "working_orders"]
 
 _ORDERS = """
 select o.client_id, m.venue || ':' || m.symbol as market, o.side, o.quantity, o.quote_amount,
-    ms(o.placed_time) as placed, o.status, o.reason, ms(o.updated_time) as updated
+    ms(o.placed_time) as placed, o.status, o.reason, ms(o.updated_time) as updated, o.type, o.price,
+    ms(o.expires_time) as expires
 from paper_orders o join markets m on m.id = o.market_id where o.account = $1
 """
 
@@ -25,8 +26,8 @@ async def insert_order(connection: Connection, account: str, order: PaperOrder) 
     status = await connection.execute(
         """
         insert into paper_orders (account, client_id, market_id, side, quantity, quote_amount, placed_time, status,
-                                  reason, updated_time)
-        values ($1, $2, $3, $4, $5, $6, at_ms($7), $8, $9, at_ms($10)) on conflict do nothing
+                                  reason, updated_time, type, price, expires_time)
+        values ($1, $2, $3, $4, $5, $6, at_ms($7), $8, $9, at_ms($10), $11, $12, at_ms($13)) on conflict do nothing
         """,
         account,
         request.client_id,
@@ -38,6 +39,9 @@ async def insert_order(connection: Connection, account: str, order: PaperOrder) 
         order.status.value,
         order.reason,
         order.updated_ms,
+        request.type,
+        request.price,
+        request.expires_ms,
     )
     if status.endswith(" 0"):
         return False
@@ -98,8 +102,9 @@ async def _with_fills(connection: Connection, account: str, rows: list[Any]) -> 
 
 def _order(row: Any, fills: tuple[VenueFill, ...]) -> PaperOrder:
     request = OrderRequest(
-        row["client_id"], row["market"], row["side"], row["quantity"], row["quote_amount"], row["placed"]
-    )
+        row["client_id"], row["market"], row["side"], row["quantity"], row["quote_amount"], row["placed"],
+        row["type"], row["price"], row["expires"],
+    )  # fmt: skip
     return PaperOrder(request, OrderStatus(row["status"]), fills, row["reason"], row["updated"])
 
 

@@ -191,6 +191,8 @@ _orders: Table[Order] = Table(
         Field("reason", "text"),
         Field("created_ms", "time", "created_time"),
         Field("updated_ms", "time", "updated_time"),
+        Field("price", "numeric"),
+        Field("expires_ms", "time", "expires_time"),
     ),
     key="order_id",
     # A finished order has no rank and stays as it is; an earlier stage that is told late changes nothing.

@@ -29,7 +29,7 @@ from trading.strategies.building import build, source_of
 from trading.strategies.contract import Strategy
 from trading.strategies.folder import failed_line, fresh_module, module_from
 
-__all__ = ["STRATEGIES", "find_module", "fresh_strategy", "instance_id", "load_strategy"]
+__all__ = ["STRATEGIES", "check_entries", "find_module", "fresh_strategy", "instance_id", "load_strategy"]
 
 
 class _Entry(NamedTuple):
@@ -99,6 +99,17 @@ def _from_module(name: str, params: Mapping[str, object], source: str, module: M
             value=name,
             fix="Mend that line.",
         ) from error
+
+
+def check_entries(strategy: Strategy, entries: Entries) -> None:
+    """Raise BadInput where ``entries`` ask of ``strategy`` what it cannot do."""
+    if entries.order_type != "market" and hasattr(strategy.start, "lots"):
+        raise BadInput(
+            f"Strategy {strategy.name} holds lots, which are bought at the next open.",
+            field="order_type",
+            value=entries.order_type,
+            fix="Set order_type market, or choose a strategy that holds one position.",
+        )
 
 
 def instance_id(

@@ -15,14 +15,15 @@ import pytest
 from tests.trading.accounts.ledger import PAID, D, market, minute, signal, spec
 from tests.trading.series import MARKET, at
 from trading.accounts.books import SleeveSpec
-from trading.accounts.broker import request_of
+from trading.accounts.broker import EXPIRED, request_of
 from trading.accounts.desk import OrderDesk
 from trading.accounts.execution import ExecutionState
 from trading.accounts.paper_run import PaperRun
 from trading.accounts.records import Decision, Fill, Order, Record, Transfer
+from trading.accounts.resting import WITHDRAWN
 from trading.candles import Candle
 from trading.config.model import Book
-from trading.config.rules import Exits
+from trading.config.rules import Entries, Exits
 from trading.events import Signal
 from trading.storage import candles, cursors, rebuild, records
 from trading.storage.database import Connection, Database, connect
@@ -39,6 +40,11 @@ BOOK = Book(capital=D(3000), costs=PAID, late_after_s=120)
 START = at("2025-06-02 15:40")
 GUARDS = Exits(stop_loss_percent=D(4), take_profit_percent=D(3), trailing_stop_percent=D(2))
 GUARDED = tuple(replace(item, exits=GUARDS) for item in SPECS)
+RESTING = (
+    replace(SPECS[0], entries=Entries(order_type="stop", offset_bps=D(120), expires_candles=3), exits=GUARDS),
+    replace(SPECS[1], entries=Entries(order_type="limit", offset_bps=D(200), expires_candles=1), exits=GUARDS),
+    replace(SPECS[2], entries=Entries(order_type="limit", offset_bps=D(150), expires_candles=2)),
+)
 SLOW = BOOK.model_copy(update={"costs": PAID.model_copy(update={"order_latency_minutes": 2})})
 
 
@@ -285,6 +291,52 @@ async def test_orders_that_exits_overtake_are_canceled_wherever_the_desk_dies(
         # The step counted is the one after the cancel.
         await lived(f"slow{number}", step - 2 + number % 2)
     assert (await lived("often", *range(5, 200, 9))).lives > 10
+
+
+@pytest.mark.covers("W2", "W3")
+@pytest.mark.parametrize("latency", [0, 1])
+async def test_entries_that_rest_come_out_the_same_wherever_the_desk_dies(
+    database: DatabaseTarget, storage: Connection, latency: int
+) -> None:
+    """It dies between an order's placing and its fill or expiry, when the venue is ahead of what was committed, between
+    the commit of a cancel and its answer, and at random.
+    """
+    items = series(13, 50, dip=0.01)
+    costs = PAID.model_copy(update={"order_latency_minutes": latency})
+
+    async def lived(name: str, *deaths: int) -> Office:
+        office = Office(database, f"{name}{latency}", items)
+        office.book, office.specs = BOOK.model_copy(update={"costs": costs}), RESTING
+        await prepare(storage, office.book_id, items)
+        await office.run(deaths)
+        assert office.counts["foreign"] == 0
+        await assert_as_reference(storage, office)
+        return office
+
+    calm = await lived("rests")
+    ends = Counter(
+        (order.type, order.status, order.reason) for order in (await records.read_run(storage, calm.book_id)).orders
+    )
+    for kind in ("LIMIT", "STOP"):
+        assert min(ends[kind, "filled", ""], ends[kind, "canceled", EXPIRED], ends[kind, "canceled", WITHDRAWN]) > 0
+    for number, step in enumerate(calm.cancels[:4]):
+        # The step counted is the one after the cancel.
+        await lived(f"cancel{number}", step - 2 + number % 2)
+    assert (await lived("often", *range(5, 200, 9))).lives > 10
+    assert (await lived("seldom", *range(20, len(calm.steps), 31))).lives > 3
+
+
+@pytest.mark.covers("W2")
+@pytest.mark.parametrize("kind", ["lose_answer", "lose_request", "lose_event", "double_event", "reorder_events"])
+async def test_entries_that_rest_come_out_the_same_whatever_the_wire_does(
+    database: DatabaseTarget, storage: Connection, kind: Any
+) -> None:
+    items = series(13, 50, dip=0.01)
+    office = Office(database, "wire", items, BrokerFault(kind, times=25))
+    office.specs = RESTING
+    await prepare(storage, office.book_id, items)
+    await office.run(range(9, 90, 17))
+    await assert_as_reference(storage, office)
 
 
 @pytest.mark.parametrize(

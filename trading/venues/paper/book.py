@@ -1,8 +1,10 @@
-"""The paper venue's matching: market orders against 1m candles. Pure; the reference backtest trades on it as it is.
+"""The paper venue's matching: orders against 1m candles. Pure; the reference backtest trades on it as it is.
 
-An order fills at the open of the first candle that opens at or after ``placed_ms``; one placed for the open of the
-candle shown last fills at once. One that closes fills whole; one that opens gets at most the share of that candle's
-volume that the costs say, and the rest is not bought. The fill model itself is ``trading.accounts.fills``.
+A market order fills at the open of the first candle that opens at or after ``placed_ms``; one placed for the open of
+the candle shown last fills at once. A limit or stop order fills in the first such candle that reaches its price, and is
+canceled by the first that opens at or after its expiry. One that closes fills whole; one that opens gets at most the
+share of that candle's volume that the costs say, and the rest is not bought. The fill model itself is
+``trading.accounts.fills``.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 
 from trading.accounts.books import MONEY
-from trading.accounts.broker import FINAL, OrderRequest, OrderStatus, OrderUpdate, VenueFill
-from trading.accounts.fills import Execution, close_at, open_at
+from trading.accounts.broker import EXPIRED, FINAL, OrderRequest, OrderStatus, OrderUpdate, VenueFill
+from trading.accounts.fills import Execution, close_at, open_at, rested_at
 from trading.candles import Candle, from_units
 from trading.config.costs import Costs
 from trading.markets import Market
@@ -62,15 +64,23 @@ class Matcher:
         return order if shown is None else self.match(order, shown, parts)
 
     def match(self, order: PaperOrder, candle: Candle, parts: int = 1) -> PaperOrder:
-        """``order`` after the open of ``candle``: filled or rejected, or as it was if that open came too early.
+        """``order`` after ``candle``: filled, rejected or expired, or as it was if that came too early or did not reach
+        its price.
 
         ``parts`` splits the fill into as many executions (of whole lots) at one price and time, as venues do to larger
         orders; they add up to the same.
         """
-        request, price = order.request, from_units(candle.open)
+        request = order.request
         if order.status in FINAL or candle.open_time_ms < request.placed_ms:
             return order
+        if request.expires_ms is not None and candle.open_time_ms >= request.expires_ms:
+            return replace(order, status=OrderStatus.CANCELED, reason=EXPIRED, updated_ms=candle.open_time_ms)
+        price = _reached(request, candle)
+        if price is None:
+            return order
         lot, charges = self._markets[request.market].lot_size, self._charges[request.market]
+        if request.type == "LIMIT":
+            charges = charges.waiting()
         spread = from_units(candle.high - candle.low)
         with localcontext(MONEY):
             quantity, refusal = request.quantity or _ZERO, ""
@@ -79,6 +89,8 @@ class Matcher:
                 quantity, refusal = got.quantity, self._refusal(request, got)
                 if charges.entry_share_of_volume is not None and not refusal:
                     most = from_units(candle.volume) * charges.entry_share_of_volume // lot * lot
+                    if not most and request.type == "LIMIT":
+                        return order
                     quantity = min(quantity, most)
                     refusal = "" if quantity else "the minute traded too little"
             # Each part by itself: quantity, fee and slippage of all of them add up exactly.
@@ -121,7 +133,7 @@ class VenueBook:
         return order
 
     def show(self, candle: Candle) -> None:
-        """Let ``candle`` be the newest of a market that has no working order."""
+        """Let ``candle`` be the newest of a market none of whose working orders it touches."""
         self._shown[candle.market] = candle
 
     def cancel(self, client_id: str, market: str) -> PaperOrder | None:
@@ -134,7 +146,7 @@ class VenueBook:
         return None
 
     def candle(self, candle: Candle) -> list[PaperOrder]:
-        """Match the market's working orders at the open of ``candle``; returns those that are finished by it."""
+        """Match the market's working orders against ``candle``; returns those that are finished by it."""
         self.show(candle)
         waiting = self._working.get(candle.market)
         if not waiting:
@@ -142,6 +154,13 @@ class VenueBook:
         seen = [self._matcher.match(order, candle) for order in waiting]
         self._working[candle.market] = [order for order in seen if order.status not in FINAL]
         return [order for order in seen if order.status in FINAL]
+
+
+def _reached(request: OrderRequest, candle: Candle) -> Decimal | None:
+    """The price, before slippage, at which ``candle`` fills ``request``; None when it does not."""
+    if request.price is None:
+        return from_units(candle.open)
+    return rested_at(request.side, request.type, request.price, candle)
 
 
 def _parts(quantity: Decimal, lot: Decimal, parts: int) -> list[Decimal]:
