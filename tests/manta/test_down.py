@@ -15,6 +15,8 @@ from manta.processes import marked
 from manta.run_file import read_run_file
 from tests.manta.conftest import Place, Running, nothing_left, popen_replay, start_replay, wait_for
 
+pytestmark = pytest.mark.long(5)
+
 
 def down(place: Place) -> dict[str, Any]:
     """Its answer; it must not have needed to kill the host, whose own deadlines are what is tested."""
@@ -68,15 +70,16 @@ def test_down_while_an_actor_hangs(place: Place, role: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
-def test_down_while_postgres_is_away(place: Place, number: signal.Signals) -> None:
-    with nothing_left(place):
-        first = start_replay(place, minutes=60)
-        server = psutil.Process(postgres_pid(place))
-        for process in [server, *server.children()] if number == signal.SIGSTOP else [server]:
-            process.send_signal(number)
-        down(place)
-        first.process.communicate(timeout=60)
+def test_down_while_postgres_is_away(place: Place) -> None:
+    """Stopped, so that it does not answer, and killed; each run goes on from what the one before left."""
+    for minutes, number in ((60, signal.SIGSTOP), (120, signal.SIGKILL)):
+        with nothing_left(place):
+            first = start_replay(place, minutes=minutes)
+            server = psutil.Process(postgres_pid(place))
+            for process in [server, *server.children()] if number == signal.SIGSTOP else [server]:
+                process.send_signal(number)
+            down(place)
+            first.process.communicate(timeout=60)
     goes_on(place, 200)
 
 
