@@ -53,4 +53,11 @@ def _feature_reasons(strategy: Strategy, interval: str) -> Iterator[str]:
         if not all(isinstance(allowed, Range) for allowed in definition.ranges.values()):
             yield f"its feature {name} ({feature.kind}) has a parameter that is a word"
         elif not isinstance(definition.source_of(feature.params), Leaving | Recent | None):
-            yield f"its feature {name} ({feature.kind}) follows sessions"
+            yield f"its feature {name} ({feature.kind}) is told more than candles, such as sessions"
+        elif not _is_flat(definition.start(feature.params) if callable(definition.start) else definition.start):
+            yield f"its feature {name} ({feature.kind}) keeps more than a row of numbers"
+
+
+def _is_flat(start: object) -> bool:
+    """Whether a state is a number, or a tuple of such."""
+    return all(isinstance(part, int | float) for part in (start if isinstance(start, tuple) else (start,)))
