@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from actors.cluster import HEAD_ONLY
 from trading.clock import TimeSample
 from trading.config.model import Config
 from trading.storage.settings import DatabaseTarget
@@ -12,7 +14,13 @@ from trading.venues.paper.faults import BrokerFault
 __all__ = ["ACTOR_OPTIONS", "Session", "SlowPoint", "actor_name"]
 
 # Measured: a restart that retries calls by itself would repeat effects; every edge repeats on its own terms instead.
-ACTOR_OPTIONS = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0, "lifetime": "detached"}
+ACTOR_OPTIONS: dict[str, Any] = {
+    "num_cpus": 0,
+    "resources": HEAD_ONLY,
+    "max_restarts": -1,
+    "max_task_retries": 0,
+    "lifetime": "detached",
+}
 
 
 @dataclass(frozen=True, slots=True)

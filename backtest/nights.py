@@ -27,8 +27,8 @@ def launch_check(target: DatabaseTarget, notify: Notify, day: DueDay) -> Any:
     return _check.remote(target, notify, day)
 
 
-# Once a night: a worker that stays for the next one would hold its memory all day.
-@ray.remote(num_cpus=1, max_retries=0, max_calls=1)
+# On the head alone, beside the database. Once a night: a worker that stays for the next would hold its memory all day.
+@ray.remote(num_cpus=1, max_retries=0, max_calls=1, resources={"node:__internal_head__": 0.001})
 def _check(target: DatabaseTarget, notify: Notify, day: DueDay) -> str:
     os.nice(_NICENESS)
     return asyncio.run(_compare(target, notify, day))

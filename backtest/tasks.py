@@ -1,5 +1,5 @@
-"""Backtests and walk-forwards as Ray tasks: the API asks for one, any node with a free CPU runs it, the database says
-how far it is.
+"""Backtests and walk-forwards as Ray tasks: the API asks for one, the head runs it when a CPU is free, the database
+says how far it is.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from trading.storage.settings import DatabaseTarget
 __all__ = ["launch", "launch_walkforward"]
 
 _NICENESS = 10
+# The database is on the head alone, and a PC that joined it for a while may leave.
+_BESIDE_DATABASE = {"node:__internal_head__": 0.001}
 
 
 def launch(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) -> None:
@@ -34,12 +36,12 @@ def launch_walkforward(target: DatabaseTarget, run_id: UUID, request: dict[str, 
     _search.remote(target, run_id, request)
 
 
-@ray.remote(num_cpus=1, max_retries=0)
+@ray.remote(num_cpus=1, max_retries=0, resources=_BESIDE_DATABASE)
 def _run(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) -> None:
     _work(target, f"manta backtest {run_id}", lambda database: run_stored(database, run_id, request))
 
 
-@ray.remote(num_cpus=1, max_retries=0)
+@ray.remote(num_cpus=1, max_retries=0, resources=_BESIDE_DATABASE)
 def _search(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) -> None:
     # In this process alone: a search of an hour must leave the other CPUs to those who trade and ask.
     _work(

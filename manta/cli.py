@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 
 from manta import backtest_commands, backup_commands
 from manta.check_commands import db_check, verify_data
+from manta.cluster_commands import app as cluster_app
 from manta.data_commands import app as data_app
 from manta.decision_commands import app as decisions_app
 from manta.gap_commands import app as gaps_app
@@ -51,6 +52,7 @@ for name, part in (
     ("strategies", strategies_app),
     ("sweep", sweep_app),
     ("walkforward", walkforward_app),
+    ("cluster", cluster_app),
 ):
     app.add_typer(part, name=name)
 verify_app.command("data")(verify_data)

@@ -14,10 +14,11 @@ import pickle
 import sys
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from actors.session import ACTOR_OPTIONS, Session
+from manta.cluster_identity import Identity, publish
+from manta.cluster_probe import NoCluster, TokenRefused, probe
 from manta.output import error_body
 from trading.errors import ConfigError, MantaError
 
@@ -28,7 +29,6 @@ _BUILD_S = 120.0
 _BUILD_MARKET_S = 4.0
 _REPORT_S = 60.0
 _STOP_S = 4.0
-_PROBE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def main() -> None:
 
 def _connect(order: Order) -> Any:
     if order.session.config.ray.address:
-        _probe(order.address)
+        _require_cluster(order.address)
     import ray
 
     try:
@@ -84,44 +84,18 @@ def _connect(order: Order) -> Any:
     return ray
 
 
-def _probe(address: str) -> None:
-    """ConfigError unless a Ray at ``address`` answers our token; Ray's own client would try for up to two minutes."""
-    if os.environ.get("RAY_USE_TLS", "0").lower() in {"1", "true"}:
-        return
-    import grpc
-
-    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")
-        try:
-            ask(b"", timeout=_PROBE_S, metadata=_credentials())
-        except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-                raise ConfigError(
-                    f"The Ray cluster at {address} wants a token that we do not have.",
-                    field="ray.address",
-                    value=address,
-                    fix="Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file with that cluster's token.",
-                ) from error
-            raise _no_cluster(address) from error
-
-
-def _credentials() -> list[tuple[str, str]]:
-    """What Ray's client would send: the token of RAY_AUTH_TOKEN, of RAY_AUTH_TOKEN_PATH, or of its usual file."""
-    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
-        return []
-    token = os.environ.get("RAY_AUTH_TOKEN", "")
-    if not token:
-        path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-        try:
-            token = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(
-                f"The token of the Ray cluster in {path} cannot be read: {error.strerror}.",
-                field="RAY_AUTH_TOKEN_PATH",
-                value=str(path),
-                fix="Set RAY_AUTH_TOKEN_PATH to the file with that cluster's token.",
-            ) from error
-    return [("authorization", f"Bearer {token.strip()}")]
+def _require_cluster(address: str) -> None:
+    try:
+        probe(address)
+    except TokenRefused as error:
+        raise ConfigError(
+            f"The Ray cluster at {address} wants a token that we do not have.",
+            field="ray.address",
+            value=address,
+            fix="Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file with that cluster's token.",
+        ) from error
+    except NoCluster as error:
+        raise _no_cluster(address) from error
 
 
 def _no_cluster(address: str) -> ConfigError:
@@ -139,6 +113,7 @@ def _deploy(order: Order) -> dict[str, Any]:
     from backtest.nights import launch_check
 
     session = order.session
+    publish(Identity.here())
     if order.stale is not None:
         _end_actors(ray, order.stale)
     supervisor = Supervisor.options(

@@ -26,7 +26,7 @@ from manta.backup_keeper import BackupKeeper, backup_folder
 from manta.deadline import Deadline
 from manta.driver import drive
 from manta.graph import Order
-from manta.preflight import require_answer, require_free, with_api_token
+from manta.preflight import require_answer, require_free, require_own, with_api_token
 from manta.processes import MARK, free_port, marked, new_session_id
 from manta.ray_head import RayHead
 from manta.reload import plan_reload
@@ -113,7 +113,8 @@ class Host:
         self._lease: Lease | None = None
         self._database: Database | None = None
         # None when a cluster is attached to that runs already.
-        self._ray = None if self.config.ray.address else RayHead(self.data_dir, self.session_id)
+        ray = self.config.ray
+        self._ray = None if ray.address else RayHead(self.data_dir, self.session_id, ray.listen)
         self._deployed = False
         self._stale: str | None = None
         self._aliases: dict[str, str] = {}
@@ -329,6 +330,8 @@ class Host:
                 "ray.port",
                 "Set ray.port to a free port, or ray.address to the cluster that runs there.",
             )
+        if ray.listen:
+            require_own(ray.listen)
 
     async def _start_postgres(self) -> None:
         secrets_dir = self.data_dir / "secrets"
@@ -351,8 +354,10 @@ class Host:
             ) from error
 
     async def _start_ray(self, head: RayHead) -> None:
-        port = self.config.ray.port if self.options.origin == "venue" else free_port()
-        self.address = f"127.0.0.1:{port}"
+        ray = self.config.ray
+        port = ray.port if self.options.origin == "venue" or ray.listen else free_port()
+        host = ray.listen or "127.0.0.1"
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         head.prepare()
         await head.start(self.config.ray, port, self._environment())
 
@@ -360,7 +365,9 @@ class Host:
         base = dict(os.environ) | {MARK: self.session_id}
         for name in SECRET_NAMES:
             base.pop(name, None)
-        return base if self._ray is None else ray_environment(self._ray.token_path, base)
+        if self._ray is None:
+            return base
+        return ray_environment(self._ray.token_path, base, joinable=self.config.ray.listen is not None)
 
     async def _make_session(self) -> Session:
         path = write_secrets(self.data_dir / "secrets", with_api_token(self.data_dir / "secrets"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from trading.errors import ConfigError
 from trading.storage.settings import write_secret
 
-__all__ = ["require_answer", "require_free", "with_api_token"]
+__all__ = ["require_answer", "require_free", "require_own", "with_api_token"]
 
 _ANSWER_S = 5.0
 
@@ -24,6 +24,20 @@ def require_free(host: str, port: int, field: str, fix: str) -> None:
         except OSError as error:
             raise ConfigError(
                 f"Port {port} of {host} cannot be used: {error.strerror}.", field=field, value=port, fix=fix
+            ) from error
+
+
+def require_own(address: str) -> None:
+    """ConfigError unless ``address`` is one of this machine's, at which PCs could join."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError as error:
+            raise ConfigError(
+                f"ray.listen is {address}, which is no address of this machine: {error.strerror}.",
+                field="ray.listen",
+                value=address,
+                fix="Set it to one that `ip address` shows, or remove it: then Ray keeps to loopback.",
             ) from error
 
 

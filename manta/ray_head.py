@@ -1,5 +1,5 @@
-"""The Ray node that Manta starts for itself: a child of the main thread, on loopback, with a token and a folder of its
-own.
+"""The Ray node that Manta starts for itself: a child of the main thread, with a token and a folder of its own, on
+loopback unless PCs may join.
 """
 
 from __future__ import annotations
@@ -26,11 +26,29 @@ from trading.config.model import RaySettings
 from trading.errors import MantaError
 from trading.storage.settings import write_secret
 
-__all__ = ["RayHead"]
+__all__ = ["RayHead", "join_token", "session_token"]
 
 _NOTE = "ray_dir"
+_TOKEN = Path("token")
+_JOIN_TOKEN = Path("secrets", "ray_token")
 _START_S = 60.0
 _LEAST_S = 0.5
+
+
+def join_token(data_dir: Path) -> Path:
+    """The 0600 file with the token that PCs join by. It stays the same until its owner deletes it."""
+    path = data_dir / _JOIN_TOKEN
+    return path if path.exists() else write_secret(path, secrets.token_hex(32))
+
+
+def session_token(data_dir: Path, *, joinable: bool) -> Path | None:
+    """Where the token of the Ray is that runs on ``data_dir``; None when none does."""
+    if joinable:
+        return data_dir / _JOIN_TOKEN
+    try:
+        return Path((data_dir / _NOTE).read_text(encoding="utf-8")) / _TOKEN
+    except OSError:
+        return None
 
 
 class RayHead:
@@ -39,7 +57,9 @@ class RayHead:
     Its temporary folder is noted in the data directory, so that a killed host's successor can remove it.
     """
 
-    def __init__(self, data_dir: Path, session_id: str) -> None:
+    def __init__(self, data_dir: Path, session_id: str, listen: str | None = None) -> None:
+        self._data_dir = data_dir
+        self._listen = listen
         self._note = data_dir / _NOTE
         self._logs = data_dir / "logs"
         self._session_id = session_id
@@ -50,7 +70,7 @@ class RayHead:
     def token_path(self) -> str:
         if self.folder is None:
             raise RuntimeError("no Ray was started")
-        return str(self.folder / "token")
+        return str(self._data_dir / _JOIN_TOKEN if self._listen else self.folder / _TOKEN)
 
     @property
     def lives(self) -> bool:
@@ -66,7 +86,10 @@ class RayHead:
         """Make the folder with its token, before anything that needs the token's path."""
         self.folder = Path(tempfile.mkdtemp(prefix="manta-ray-"))
         self._note.write_text(str(self.folder), encoding="utf-8")
-        write_secret(self.folder / "token", secrets.token_hex(32))
+        if self._listen:
+            join_token(self._data_dir)
+        else:
+            write_secret(self.folder / _TOKEN, secrets.token_hex(32))
 
     async def start(self, settings: RaySettings, port: int, environment: dict[str, str]) -> None:
         """Start the node and wait until it listens on ``port``; MantaError when it does not."""
@@ -80,6 +103,7 @@ class RayHead:
                     temp_dir=str(self.folder),
                     num_cpus=settings.num_cpus or os.cpu_count() or 1,
                     object_store_mb=settings.object_store_mb,
+                    listen=self._listen,
                 ),
                 env=environment,
                 stdout=output,
@@ -90,8 +114,8 @@ class RayHead:
             )
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
+            with socket.socket(socket.AF_INET6 if ":" in (self._listen or "") else socket.AF_INET) as probe:
+                if probe.connect_ex((self._listen or "127.0.0.1", port)) == 0:
                     return
             if process.poll() is not None:
                 break

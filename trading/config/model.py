@@ -6,8 +6,9 @@ Loading, overrides and messages live in ``trading.config.loading``; this module 
 from __future__ import annotations
 
 from decimal import Decimal
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -49,6 +50,8 @@ __all__ = [
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 Address = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
+# A Ray that PCs may join uses the six ports after its own, too.
+_LAST_BASE_PORT = 65_529
 
 
 def check_pair(text: str, example: str, *, none: bool = False) -> None:
@@ -451,8 +454,34 @@ class RaySettings(Section):
 
     address: str | None = Field(None, description="A running cluster to attach to, host:port; default: start one.")
     port: Port = Field(6399, description="Port of the cluster that Manta starts.")
+    listen: str | None = Field(
+        None, description="This machine's address in your own network, where PCs may join; default: loopback only."
+    )
     num_cpus: int | None = Field(None, ge=1, le=1024, description="CPUs for backtests; default: all.")
     object_store_mb: int = Field(128, ge=80, le=65_536, description="Shared memory for backtests, in MB.")
+
+    @field_validator("listen")
+    @classmethod
+    def _private(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            address = ip_address(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is no IP address: write this machine's own, such as 192.168.1.10") from None
+        if address.is_loopback or address.is_unspecified or address.is_multicast or address.is_link_local:
+            raise ValueError(f"{value} is no address that a PC could join at: write this machine's own in your network")
+        if address.is_global:
+            raise ValueError(f"{value} is a public address, and Ray does not encrypt: use a private network or a VPN")
+        return value
+
+    @model_validator(mode="after")
+    def _joinable(self) -> Self:
+        if self.listen is not None and self.address is not None:
+            raise ValueError("listen has no meaning with address, which names a cluster that listens by itself")
+        if self.listen is not None and self.port > _LAST_BASE_PORT:
+            raise ValueError(f"with listen the six ports after port are used, too: choose one up to {_LAST_BASE_PORT}")
+        return self
 
 
 class Packing(Section):
