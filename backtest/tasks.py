@@ -1,5 +1,5 @@
-"""Backtests and walk-forwards as Ray tasks: the API asks for one, the head runs it when a CPU is free, the database
-says how far it is.
+"""Backtests, walk-forwards and sweeps as Ray tasks: the API asks for one, the head runs it when a CPU is free, the
+database says how far it is.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import ray
 from backtest.honesty.stored import run_stored_walkforward
 from backtest.honesty.trials import in_processes
 from backtest.run import run_stored
+from backtest.sweep.coordinator import run_sweep
+from backtest.sweep.ray_pool import RayPool
 from trading.errors import MantaError
 from trading.storage.database import Database
 from trading.storage.settings import DatabaseTarget
 
-__all__ = ["launch", "launch_walkforward"]
+__all__ = ["launch", "launch_sweep", "launch_walkforward"]
 
 _NICENESS = 10
 # The database is on the head alone, and a PC that joined it for a while may leave.
@@ -36,6 +38,11 @@ def launch_walkforward(target: DatabaseTarget, run_id: UUID, request: dict[str, 
     _search.remote(target, run_id, request)
 
 
+def launch_sweep(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) -> None:
+    """Start the queued sweep ``run_id`` and return at once. It uses every CPU that is free, below whoever trades."""
+    _sweep.remote(target, run_id)
+
+
 @ray.remote(num_cpus=1, max_retries=0, resources=_BESIDE_DATABASE)
 def _run(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) -> None:
     _work(target, f"manta backtest {run_id}", lambda database: run_stored(database, run_id, request))
@@ -49,6 +56,12 @@ def _search(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) -> No
         f"manta walkforward {run_id}",
         lambda database: run_stored_walkforward(database, run_id, request, in_processes(1)),
     )
+
+
+# Without a CPU of its own: it only hands out and writes down.
+@ray.remote(num_cpus=0, max_retries=0, resources=_BESIDE_DATABASE)
+def _sweep(target: DatabaseTarget, run_id: UUID) -> None:
+    _work(target, f"manta sweep {run_id}", lambda database: run_sweep(database, run_id, RayPool()))
 
 
 def _work(target: DatabaseTarget, name: str, work: Callable[[Database], Awaitable[object]]) -> None:

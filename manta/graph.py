@@ -139,10 +139,10 @@ def _serve(order: Order) -> dict[str, Any]:
 
 
 def _deploy_serve(session: Session) -> None:
-    from backtest.tasks import launch, launch_walkforward
+    from backtest.tasks import launch, launch_sweep, launch_walkforward
     from serve.deployment import deploy
 
-    launches = (partial(start, session.target) for start in (launch, launch_walkforward))
+    launches = (partial(start, session.target) for start in (launch, launch_walkforward, launch_sweep))
     deploy(session.config, session.target, session.secrets_path, *launches)
 
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI
 from serve import pages, problems, schemas
 from serve.database import Database
 from serve.parameters import Markets
-from serve.routes import account, backtests, data, gaps, market_data, parity, strategies, system, walkforwards
+from serve.routes import account, backtests, data, gaps, market_data, parity, strategies, sweeps, system, walkforwards
 from serve.security import Door, Guard
 from serve.services import Launch, Services
 from serve.shelf import Shelf
@@ -43,13 +43,14 @@ def build_app(
     token: str | None = None,
     launch: Launch | None = None,
     launch_walkforward: Launch | None = None,
+    launch_sweep: Launch | None = None,
 ) -> FastAPI:
     """The application for one configuration and database. Raises ConfigError when the bind is not safe without a token.
 
     It connects when first asked, so it starts and answers /health while Postgres is away.
     ``launch(run_id, request)`` starts a backtest whose row is queued; ``request`` has strategy, market, intervals,
     start_ms, end_ms, capital, profile and params. ``launch_walkforward`` does the same for a walk-forward, whose
-    request has such a ``backtest``, its grid and its windows.
+    request has such a ``backtest``, its grid and its windows, and ``launch_sweep`` for a sweep.
     """
     door = Door.of(config.serve, token)
     database = Database(target)
@@ -76,11 +77,13 @@ def build_app(
     )
     summaries = Summaries(database, markets, config)
     shelf = Shelf(config.strategies_folder)
-    app.state.services = Services(config, database, markets, summaries, hub, shelf, launch, launch_walkforward)
+    app.state.services = Services(
+        config, database, markets, summaries, hub, shelf, launch, launch_walkforward, launch_sweep
+    )
     api = APIRouter(prefix="/api/v1", responses=_PROBLEMS)
     routers = (
         market_data.router, data.router, gaps.router, account.router, system.router, strategies.router,
-        backtests.router, walkforwards.router, parity.router,
+        backtests.router, walkforwards.router, sweeps.router, parity.router,
     )  # fmt: skip
     for part in routers:
         api.include_router(part)

@@ -35,6 +35,7 @@ class Api:
         secrets_path: str | None,
         launch: Launch | None,
         launch_walkforward: Launch | None,
+        launch_sweep: Launch | None,
     ) -> None:
         _keep_to_loopback()
         self._config = Config.model_validate(config)
@@ -42,6 +43,7 @@ class Api:
         self._secrets_path = secrets_path
         self._launch = launch
         self._launch_walkforward = launch_walkforward
+        self._launch_sweep = launch_sweep
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         app: FastAPI = build_app(
@@ -50,6 +52,7 @@ class Api:
             token=read_token(self._secrets_path),
             launch=self._launch,
             launch_walkforward=self._launch_walkforward,
+            launch_sweep=self._launch_sweep,
         )
         return app
 
@@ -75,10 +78,11 @@ def deploy(
     secrets_path: str | None,
     launch: Launch | None = None,
     launch_walkforward: Launch | None = None,
+    launch_sweep: Launch | None = None,
 ) -> str:
     """Serve on the Ray that this process is connected to; return the URL. Blocks until the replicas answer.
 
-    ``launch`` and ``launch_walkforward`` must be functions of a module (they travel by name). Raises ConfigError before
+    The launches must be functions of a module (they travel by name). Raises ConfigError before
     anything starts when the bind is not safe. A second call replaces the replicas; host and port stay those of the
     first until ``remove``.
     """
@@ -100,7 +104,8 @@ def deploy(
         graceful_shutdown_timeout_s=5,
         graceful_shutdown_wait_loop_s=0.2,
     )
-    application = deployment.bind(config.model_dump(mode="json"), target, secrets_path, launch, launch_walkforward)
+    launches = (launch, launch_walkforward, launch_sweep)
+    application = deployment.bind(config.model_dump(mode="json"), target, secrets_path, *launches)
     ray_serve.run(application, name=APP_NAME, route_prefix="/")
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{shown}:{settings.port}"

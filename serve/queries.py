@@ -10,6 +10,7 @@ from uuid import UUID
 
 from serve.paging import Key, Listing
 from serve.parameters import Span
+from trading.storage.sweeps import STATUS
 
 __all__ = [
     "CANDLE_CSV",
@@ -25,6 +26,7 @@ __all__ = [
     "orders",
     "parity",
     "positions",
+    "sweeps",
     "trades",
     "walkforwards",
 ]
@@ -274,6 +276,27 @@ def walkforwards(status: str | None, *, whole: bool) -> Listing:
         [Key("date_trunc('milliseconds', w.created_at)", is_time=True), Key("w.run_id::text")],
     )
     listing.match("w.status = {}", status)
+    return listing
+
+
+def sweeps(status: str | None, *, whole: bool) -> Listing:
+    """Sweeps, newest first; the ``whole`` of their results, or the best set."""
+    results = (
+        "s.results, 'provenance', s.provenance"
+        if whole
+        else "case when s.results is not null then json_build_object('best', s.results -> 'best') end"
+    )
+    item = f"""json_build_object('run_id', s.run_id, 'strategy', s.strategy, 'market', s.market,
+        'intervals', s.intervals, 'status', {STATUS}, 'progress', s.progress, 'engine', s.engine, 'combos', s.combos,
+        'tried', s.tried, 'refused', s.refused, 'error', s.error, 'config', s.config, 'results', {results},
+        'created_at', ms(s.created_at), 'finished_at', ms(s.finished_at))::text"""
+    listing = Listing(
+        "sweeps",
+        "from sweeps s",
+        item,
+        [Key("date_trunc('milliseconds', s.created_at)", is_time=True), Key("s.run_id::text")],
+    )
+    listing.match(f"({STATUS}) = {{}}", status)
     return listing
 
 

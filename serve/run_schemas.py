@@ -18,6 +18,10 @@ __all__ = [
     "Strategies",
     "Strategy",
     "StrategyText",
+    "Sweep",
+    "SweepAccepted",
+    "SweepRequest",
+    "SweepResults",
     "Walkforward",
     "WalkforwardAccepted",
     "WalkforwardRequest",
@@ -167,6 +171,63 @@ class Walkforward(BaseModel):
     provenance: dict[str, Any] | None = None
     created_at: Ms
     finished_at: Ms | None
+
+
+class SweepRequest(BacktestRequest):
+    """What to sweep: a backtest, the values of each parameter, and what is looked for."""
+
+    grid: dict[
+        Annotated[str, Field(max_length=40)], Annotated[list[int | float], Field(min_length=1, max_length=2000)]
+    ] = Field(min_length=1, max_length=20, description="At most 2000 sets are tried if compiled code cannot do them.")
+    method: Literal["grid", "random", "optuna"] = "grid"
+    trials: int | None = Field(None, ge=1, le=1_000_000, description="How many sets; for all but grid.")
+    halving: bool = Field(False, description="All on a short part of the range, the best third on ever longer ones.")
+    objective: str = Field("sharpe", max_length=40)
+    min_trades: int = Field(0, ge=0, le=1_000_000_000)
+    constraints: list[Annotated[str, Field(max_length=80)]] = Field(
+        default_factory=list, max_length=20, description="Such as max_drawdown<=0.3."
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+
+
+class SweepAccepted(BacktestAccepted):
+    pass
+
+
+class Sweep(BaseModel):
+    """``combos`` are to be tried, ``tried`` were; ``results`` say what is best and how much of it may be luck."""
+
+    run_id: UUID
+    strategy: str
+    market: str
+    intervals: list[str]
+    status: Literal["queued", "running", "interrupted", "stopped", "done", "failed"]
+    progress: float
+    engine: str
+    combos: int | None
+    tried: int
+    refused: int
+    error: str
+    config: dict[str, Any]
+    results: dict[str, Any] | None
+    provenance: dict[str, Any] | None = None
+    created_at: Ms
+    finished_at: Ms | None
+
+
+class SweepResult(BaseModel):
+    number: int
+    params: dict[str, int | float]
+    metrics: dict[str, float | None]
+    trades: int
+
+
+class SweepResults(BaseModel):
+    """One page: ``items`` by the metric ``by``, the best first; those that the constraints leave out are not there."""
+
+    by: str
+    tried: int
+    items: list[SweepResult]
 
 
 class ExplainedFill(BaseModel):

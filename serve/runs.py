@@ -1,4 +1,4 @@
-"""What backtests and walk-forwards share: room for one, its start, and its end."""
+"""What backtests, walk-forwards and sweeps share: room for one, its start, and its end."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ class Runs:
     name: str
     command: str
     most: int
+    status: str = "status"
+    """The column, or an expression over the row ``s`` where the column alone does not tell."""
 
     @property
     def path(self) -> str:
@@ -41,7 +43,7 @@ class Runs:
         if launch is None:
             raise Refused(f"This server cannot run {self.name}s.", fix=f"Use `{self.command}`.")
         waiting = await service.database.fetchval(
-            f"select count(*) from {self.table} where status = any($1)",  # noqa: S608 - our name
+            f"select count(*) from {self.table} s where {self.status} = any($1)",  # noqa: S608 - our name
             UNFINISHED,
         )
         if waiting >= self.most:

@@ -34,6 +34,7 @@ class Services:
     shelf: Shelf
     launch: Launch | None
     launch_walkforward: Launch | None = None
+    launch_sweep: Launch | None = None
 
 
 def _services(connection: HTTPConnection) -> Services:

@@ -46,6 +46,7 @@ class Server:
     client: aiohttp.ClientSession
     launched: list[tuple[UUID, dict[str, Any]]] = field(default_factory=list)
     searched: list[tuple[UUID, dict[str, Any]]] = field(default_factory=list)
+    swept: list[tuple[UUID, dict[str, Any]]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=lambda: {"Authorization": f"Bearer {TOKEN}"})
 
     async def get(self, path: str, **query: Any) -> Any:
@@ -67,12 +68,14 @@ async def running(target: DatabaseTarget, config: Config = CONFIG, token: str | 
     """Serve on a free port of loopback until the block ends."""
     launched: list[tuple[UUID, dict[str, Any]]] = []
     searched: list[tuple[UUID, dict[str, Any]]] = []
+    swept: list[tuple[UUID, dict[str, Any]]] = []
     app = build_app(
         config,
         target,
         token=token,
         launch=lambda *run: launched.append(run),
         launch_walkforward=lambda *run: searched.append(run),
+        launch_sweep=lambda *run: swept.append(run),
     )
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="on"))
     serving = asyncio.create_task(server.serve())
@@ -83,7 +86,7 @@ async def running(target: DatabaseTarget, config: Config = CONFIG, token: str | 
             await asyncio.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         async with aiohttp.ClientSession() as client:
-            yield Server(f"http://127.0.0.1:{port}", client, launched, searched)
+            yield Server(f"http://127.0.0.1:{port}", client, launched, searched, swept)
     finally:
         server.should_exit = True
         await serving

@@ -96,10 +96,10 @@ async def test_http_and_stream_through_the_proxy(
 
 
 @pytest.mark.slow
-async def test_a_walk_forward_that_the_api_starts_is_done_by_a_worker(
+async def test_a_walk_forward_and_a_sweep_that_the_api_starts_are_done_by_workers(
     database: DatabaseTarget, records: Records, tmp_path: Path, cluster: None
 ) -> None:
-    from backtest.tasks import launch_walkforward
+    from backtest.tasks import launch_sweep, launch_walkforward
     from serve.deployment import deploy, remove
 
     with socket.socket() as probe:
@@ -110,20 +110,27 @@ async def test_a_walk_forward_that_the_api_starts_is_done_by_a_worker(
     secrets.chmod(0o600)
     config = CONFIG.model_copy(update={"serve": ServeSettings(port=port)})
     await records.candles(4 * 1440)
-    searching = partial(launch_walkforward, database)
-    url = await asyncio.to_thread(deploy, config, database, str(secrets), launch, searching)
-    body = {"symbol": "BTC", "intervals": ["1h"], "grid": {"period": [2, 4]}, "train": 2, "test": 1, "purge": 0}
+    launches = [partial(start, database) for start in (launch_walkforward, launch_sweep)]
+    url = await asyncio.to_thread(deploy, config, database, str(secrets), launch, *launches)
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    async with aiohttp.ClientSession() as client, asyncio.timeout(60):
-        async with client.post(f"{url}/api/v1/walkforwards", json=body, headers=headers) as response:
-            assert response.status == 202
-            path = (await response.json())["links"]["self"]
-        found: dict[str, Any] = {"status": "queued"}
-        while found["status"] in ("queued", "running"):
-            await asyncio.sleep(0.1)
-            async with client.get(f"{url}{path}") as response:
-                found = await response.json()
-        assert (found["status"], found["error"]) == ("done", "")
-        assert len(found["results"]["folds"]) == 2
+    async with aiohttp.ClientSession() as client, asyncio.timeout(120):
+
+        async def done(kind: str, **body: Any) -> dict[str, Any]:
+            wanted = {"symbol": "BTC", "grid": {"period": [2, 4]}, **body}
+            async with client.post(f"{url}/api/v1/{kind}", json=wanted, headers=headers) as response:
+                assert response.status == 202
+                path = (await response.json())["links"]["self"]
+            found: dict[str, Any] = {"status": "queued"}
+            while found["status"] in ("queued", "running"):
+                await asyncio.sleep(0.1)
+                async with client.get(f"{url}{path}") as response:
+                    found = await response.json()
+            assert (found["status"], found["error"]) == ("done", "")
+            return found
+
+        searched = await done("walkforwards", intervals=["1h"], train=2, test=1, purge=0)
+        assert len(searched["results"]["folds"]) == 2
+        swept = await done("sweeps", intervals=["30m", "1h"], objective="total_return")
+        assert (swept["tried"], swept["engine"], swept["results"]["best"]["number"] in (0, 1)) == (2, "reference", True)
     await asyncio.to_thread(remove)
     await asyncio.wait_for(closed(port), 60)
