@@ -26,6 +26,7 @@ from tests.manta.cluster.bed import (
     require_namespaces,
 )
 from tests.manta.conftest import wait_for
+from trading.venues.simulator.sample import SAMPLE_MARKET
 
 pytestmark = [pytest.mark.slow, pytest.mark.long(3)]
 
@@ -41,6 +42,23 @@ try:
 except Exception as error:
     print(json.dumps(f"{type(error).__name__}: {error}"))
 """
+CALL = """
+import json, sys, urllib.request
+from pathlib import Path
+url, body = "http://127.0.0.1:8000" + sys.argv[1], json.loads(sys.argv[2])
+token = Path("/tmp/var/secrets/api_token").read_text().strip()
+headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+data = None if body is None else json.dumps(body).encode()
+with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=60) as answer:
+    print(json.dumps(json.loads(answer.read() or "null")))
+"""
+# Two intervals are done by the reference engine, which takes long enough for the PC to get its share.
+SWEEP = {
+    "strategy": "ma44",
+    "market": SAMPLE_MARKET,
+    "intervals": ["1m", "5m"],
+    "grid": {"period": list(range(4, 1000))},
+}
 REACH = """
 import json, socket, sys
 found = {}
@@ -65,6 +83,10 @@ class Bed:
         assert answer.status == 0, answer.err
         found: dict[str, Any] = answer.value
         return found
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        """What the API answers on the NAS."""
+        return self.nas.python(CALL, path, json.dumps(body))
 
     def work(self, verb: str, timeout_s: float = 120) -> Any:
         return self.nas.python(f"import runpy, sys; sys.argv = ['work', *sys.argv[1:]]; {RUN}", verb, HEAD, PC_ADDRESS,
@@ -155,6 +177,12 @@ def test_a_joined_pc_computes_what_the_head_does_and_leaves_nothing_behind(bed: 
         assert (told["pc"].pop("host"), told["here"].pop("host")) == ("pc", "nas")
         assert told["pc"] == told["here"]
         assert told["pc"]["trades"] > 0
+        sweep = bed.ask("/api/v1/sweeps", SWEEP)["links"]["self"]
+        wait_for(lambda: bed.pc.call("pgrep", "-f", "ray::_score").status == 0, "the sweep on the PC", 120)
+        wait_for(lambda: bed.ask(sweep)["tried"] > 0, "the first scores", 120)
+        bed.ask(f"{sweep}/stop", {})
+        wait_for(lambda: bed.ask(sweep)["status"] not in ("queued", "running"), "the sweep to stop", 120)
+        assert (bed.ask(sweep)["status"], bed.ask(sweep)["error"]) == ("stopped", "")
         # What trades and what serves is on the head alone, and so is the database.
         actors = bed.work("actors")
         assert set(actors) == {NAS_ADDRESS}
