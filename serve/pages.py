@@ -38,6 +38,7 @@ def install(app: FastAPI) -> None:
             Route("/dashboard/data", _file(_OURS / "data.html"), include_in_schema=False),
             Route("/dashboard/strategies", _file(_OURS / "strategies.html"), include_in_schema=False),
             Route("/dashboard/backtests", _file(_OURS / "backtests.html"), include_in_schema=False),
+            Route("/dashboard/sweeps", _file(_OURS / "sweeps.html"), include_in_schema=False),
             Route("/dashboard/report", _file(_OURS / "report.html"), include_in_schema=False),
             Route("/docs", _file(_OURS / "docs.html"), include_in_schema=False),
             Mount("/dashboard", StaticFiles(directory=_OURS, html=True)),

@@ -17,7 +17,10 @@ export const get = async (path, query = {}) => (await call("GET", path, query)).
 
 export const text = async (path) => (await call("GET", path, {})).text();
 
-export const post = async (path, body) => (await call("POST", path, {}, body)).json();
+export async function post(path, body) {
+  const response = await call("POST", path, {}, body);
+  return response.status === 204 ? null : response.json();
+}
 
 export const remove = (path, query = {}) => call("DELETE", path, query);
 

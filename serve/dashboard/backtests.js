@@ -1,7 +1,7 @@
 // Backtests: start one, watch it, open its report, compare two, delete; and walk-forwards beside them.
 
 import { get, post } from "./api.js";
-import { refusal } from "./dialogs.js";
+import { about, blame, choices, number, paramInputs, paramTexts } from "./form.js";
 import * as format from "./format.js";
 import { $, calm, follow, frame, loadHealth, report } from "./frame.js";
 import { deleteButton, figure, keepFocus, marketsOf, paramsOf, profileOf, spanCell, spanOf, stateCell, strategiesOf, titleOf, unfinished } from "./runs.js";
@@ -87,32 +87,16 @@ function compare() {
   $("compared").querySelectorAll("tbody tr").forEach((line, number) => { if (lines[number][1] !== lines[number][2]) line.className = "differs"; });
 }
 
+const showParams = () => paramInputs(state.strategies.find((item) => item.name === $("strategy").value), "Parameters; empty: the strategy's own", "decimal");
+
 async function loadChoices() {
-  const [{ items }, markets] = await Promise.all([get("/strategies"), get("/markets", { limit: 500 })]);
-  state.strategies = items;
-  const asked = new URLSearchParams(location.search).get("strategy");
-  $("strategy").replaceChildren(...items.map((item) => node("option", { value: item.name, textContent: item.name, selected: item.name === asked })));
-  $("market").replaceChildren(...markets.items.map((item) => node("option", { value: item.market, textContent: item.market.replace(":", " ") })));
+  state.strategies = await choices();
   showParams();
 }
 
-function showParams() {
-  const strategy = state.strategies.find((item) => item.name === $("strategy").value);
-  const inputs = Object.entries(strategy?.params ?? {}).filter(([, value]) => typeof value.default === "number").map(([name, value]) => node("label", {}, `${name} `,
-    node("input", { name, inputMode: "decimal", autocomplete: "off", placeholder: String(value.default) }), node("small", { textContent: value.allowed })));
-  $("params").replaceChildren(node("legend", { textContent: "Parameters; empty: the strategy's own" }), ...inputs);
-}
-
-const number = (text) => (text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : text);
-
 function request() {
-  const body = { strategy: $("strategy").value, market: $("market").value, capital: $("capital").value.trim() || null, profile: $("profile").value || null,
-    start: $("start-day").value || null, end: $("end-day").value || null };
-  const intervals = $("intervals").value.split(/[\s,]+/).filter(Boolean);
-  if (intervals.length) body.intervals = intervals;
-  const params = [...$("params").querySelectorAll("input")].filter((input) => input.value.trim()).map((input) => [input.name, number(input.value)]);
-  if (params.length) body.params = Object.fromEntries(params);
-  return Object.fromEntries(Object.entries(body).filter(([, value]) => value != null && value !== ""));
+  const params = paramTexts().map(([name, text]) => [name, number(text)]);
+  return { ...about(), ...(params.length ? { params: Object.fromEntries(params) } : {}) };
 }
 
 async function send(event) {
@@ -127,17 +111,6 @@ async function send(event) {
     watch();
   } catch (error) { blame(error); }
   $("go").disabled = false;
-}
-
-// Shows what was refused at the field that the API names, and puts the keyboard there.
-function blame(error) {
-  $("refused").textContent = error ? refusal(error) : "";
-  for (const input of $("start").querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
-  if (!error?.field) return;
-  const parts = error.field.split("."), name = parts[0] === "symbol" ? "market" : parts[0];
-  const input = [parts.at(-1), name].map((each) => $("start").querySelector(`[name="${CSS.escape(each)}"]`)).find(Boolean);
-  input?.setAttribute("aria-invalid", "true");
-  input?.focus();
 }
 
 // Quickly while something runs, slowly otherwise: others may start one.

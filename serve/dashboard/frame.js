@@ -6,7 +6,7 @@ import { login } from "./login.js";
 import * as tables from "./tables.js";
 
 const PAGES = [["trade", "/dashboard", "Trading"], ["market", "/dashboard/market", "Chart"], ["data", "/dashboard/data", "Data"],
-  ["strategies", "/dashboard/strategies", "Strategies"], ["backtests", "/dashboard/backtests", "Backtests"]];
+  ["strategies", "/dashboard/strategies", "Strategies"], ["backtests", "/dashboard/backtests", "Backtests"], ["sweeps", "/dashboard/sweeps", "Sweeps"]];
 const { node } = tables;
 
 export const $ = (id) => document.getElementById(id);

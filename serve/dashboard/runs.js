@@ -1,4 +1,4 @@
-// What backtests and walk-forwards have in common as rows: what was run, how far it is, and the question before one is deleted.
+// What backtests, walk-forwards and sweeps have in common as rows: what was run, how far it is, and the question before one is deleted.
 
 import { remove } from "./api.js";
 import { confirmed } from "./dialogs.js";
@@ -38,6 +38,7 @@ export function spanCell(run) {
 export function stateCell(run) {
   if (run.status === "failed") return node("td", { className: "wrong", textContent: `✕ failed: ${run.error}` });
   if (run.status === "queued") return node("td", { className: "soft", textContent: "queued" });
+  if (run.status === "stopped" || run.status === "interrupted") return node("td", { className: "soft", textContent: `${run.status} at ${Math.round(run.progress * 100)} %` });
   if (run.status === "done") return node("td", {}, node("span", {}, node("span", { className: "up", textContent: "✓ done" }), run.finished_at == null ? null : node("small", { textContent: format.time(run.finished_at) })));
   const share = Math.round(run.progress * 100);
   return node("td", {}, node("span", {}, node("progress", { max: 100, value: share, ariaLabel: `Progress of ${titleOf(run)}` }), ` ${share} %`));
@@ -45,7 +46,7 @@ export function stateCell(run) {
 
 export const figure = (value, shown, tone = "") => node("td", { className: `num ${tone}`, textContent: shown(value) });
 
-// `path` is /backtests or /walkforwards; `gone` is told when it is.
+// `path` is /backtests, /walkforwards or /sweeps; `gone` is told when it is.
 export function deleteButton(path, what, run, gone) {
   const text = unfinished(run) ? `It is ${run.status}. What it has found so far is lost.` : "Its figures and everything in its book go with it.";
   return node("button", { type: "button", className: "small", textContent: "Delete", ariaLabel: `Delete ${titleOf(run)}`, data: { key: `delete ${run.run_id}`, status: run.status },

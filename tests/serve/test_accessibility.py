@@ -16,6 +16,7 @@ PAGES = {
     "/dashboard/data": "#month button",
     "/dashboard/strategies": "#shelf li",
     "/dashboard/backtests": "#walks table",
+    "/dashboard/sweeps": "#runs p",
 }
 # The ratio of WCAG 2, https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio; what is disabled or hidden owes none.
 FAINT = """() => {
