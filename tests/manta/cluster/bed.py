@@ -34,7 +34,12 @@ while True:
 """
 SETUP = """
 set -e
-mount --bind "$1" /tmp
+# A checkout in /tmp is still to be seen there.
+case "$5" in /tmp/*)
+    mkdir -p "$1/${5#/tmp/}"
+    mount --bind "$5" "$1/${5#/tmp/}"
+esac
+mount --rbind "$1" /tmp
 mount --bind /tmp/passwd /etc/passwd
 mount -t tmpfs tmpfs /run
 mkdir /run/sshd
@@ -73,7 +78,7 @@ class Host:
         (folder / "passwd").write_text(users, encoding="utf-8")
         command = ["unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"]
         first = subprocess.Popen(
-            [*command, "sh", "-c", SETUP, "sh", str(folder), name, sys.executable, INIT],
+            [*command, "sh", "-c", SETUP, "sh", str(folder), name, sys.executable, INIT, str(ROOT)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
