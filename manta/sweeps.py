@@ -103,16 +103,7 @@ def run_command(
 
     async def work(database: Database) -> dict[str, Any]:
         run_id = uuid4()
-        await database.run(
-            lambda connection: sweeps.queue(
-                connection,
-                run_id,
-                strategy=base.strategy,
-                market=base.market,
-                intervals=base.intervals,
-                config=request.model_dump(mode="json"),
-            )
-        )
+        await database.run(lambda connection: sweeps.JOBS.queue(connection, run_id, request.model_dump(mode="json")))
         return await _swept(database, run_id, files, config_path, workers=workers, quiet=quiet)
 
     return _with_database(config_path, work)

@@ -86,19 +86,12 @@ def run_command(
 async def _run(
     request: WalkForwardRequest, file: Path | None, workers: int, config_path: Path | None, *, quiet: bool
 ) -> dict[str, Any]:
-    run_id, base = uuid4(), request.backtest
+    run_id = uuid4()
     async with database_target(config_path) as target:
         await migrate(target, "venue")
         async with Database(target, application_name="manta walkforward") as database:
             await database.run(
-                lambda connection: walkforwards.queue(
-                    connection,
-                    run_id,
-                    strategy=base.strategy,
-                    market=base.market,
-                    intervals=base.intervals,
-                    config=request.model_dump(mode="json"),
-                )
+                lambda connection: walkforwards.JOBS.queue(connection, run_id, request.model_dump(mode="json"))
             )
             with bar("walk-forward", 100, quiet=quiet) as tell:
                 return await run_stored_walkforward(

@@ -10,8 +10,10 @@ from uuid import UUID
 import structlog
 from starlette.responses import JSONResponse, Response
 
+from serve.paging import Listing
+from serve.parameters import Paging
 from serve.problems import NotFound, Refused
-from serve.services import Launch, Services
+from serve.services import Launch, Services, json_text
 from trading.storage.jobs import Jobs
 
 __all__ = ["UNFINISHED", "Runs"]
@@ -68,6 +70,13 @@ class Runs:
         path = f"{self.path}/{run_id}"
         accepted = {"run_id": str(run_id), "status": "queued", "links": {"self": path, **links}}
         return JSONResponse(accepted, 202, headers={"Location": path})
+
+    async def shown(self, service: Services, listing: Listing, run_id: UUID) -> Response:
+        """Answer with the one row of ``listing``, that of ``run_id``; NotFound if there is none."""
+        page = await listing.page(service.database, Paging(1, None), forward=False, reverse=False)
+        if not page.items:
+            raise self.unknown(run_id)
+        return json_text(page.items[0])
 
     async def remove(self, connection: Any, run_id: UUID, *, force: bool) -> Any:
         """Delete its row and return it, within a transaction; Refused while it has not finished, unless ``force``."""

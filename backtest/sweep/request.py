@@ -61,7 +61,8 @@ class SweepRequest(BaseModel):
     @property
     def combos(self) -> int:
         """At most how many sets are tried over the whole range, or its first part when halving."""
-        return min(self.trials or self.space().count, self.space().count)
+        count = self.space().count
+        return min(self.trials or count, count)
 
 
 def read_sweep(data: Mapping[str, Any]) -> SweepRequest:

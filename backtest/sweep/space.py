@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice, product
+from collections.abc import Mapping, Sequence
+from itertools import chain, islice, product
 from math import prod
 
 from backtest.sweep.evaluator import Number
@@ -75,9 +75,7 @@ class Space:
         evenly = (self.params(n * self.count // _SAMPLE) for n in range(min(_SAMPLE, self.count)))
         found: list[dict[str, Number]] = []
         first: BadInput | None = None
-        for params in self._candidates(
-            corners, evenly if self.count > _SAMPLE else map(self.params, range(self.count))
-        ):
+        for params in chain(corners, evenly if self.count > _SAMPLE else map(self.params, range(self.count))):
             refused = self.refusal(params)
             if refused is None:
                 found.append(params)
@@ -85,11 +83,6 @@ class Space:
         if not found and first is not None:
             raise first
         return found
-
-    @staticmethod
-    def _candidates(*parts: Iterator[dict[str, Number]] | list[dict[str, Number]]) -> Iterator[dict[str, Number]]:
-        for part in parts:
-            yield from part
 
     def _check_ranges(self) -> None:
         """Each value by itself: what is outside a range is a mistake, and not merely a set to leave out."""

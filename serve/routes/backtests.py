@@ -16,7 +16,7 @@ from backtest.report.table import trades_csv
 from backtest.run import book_of
 from serve import queries, run_schemas, schemas
 from serve.launching import book_request_of, request_of, title_of
-from serve.parameters import Paged, Paging
+from serve.parameters import Paged
 from serve.problems import Refused
 from serve.report_pages import page_answer
 from serve.runs import UNFINISHED, Runs
@@ -69,10 +69,7 @@ async def backtest(service: Service, run_id: UUID) -> Response:
     """One run: its progress, and its results when it is done."""
     listing = queries.backtests(None)
     listing.match("r.run_id = {}", run_id)
-    page = await listing.page(service.database, Paging(1, None), forward=False, reverse=False)
-    if not page.items:
-        raise _RUNS.unknown(run_id)
-    return json_text(page.items[0])
+    return await _RUNS.shown(service, listing, run_id)
 
 
 @router.get(

@@ -15,7 +15,7 @@ from backtest.sweep.objective import Constraint, check_metric
 from backtest.sweep.request import read_sweep, widest
 from serve import queries, run_schemas, schemas
 from serve.launching import request_of
-from serve.parameters import Paged, Paging
+from serve.parameters import Paged
 from serve.problems import Refused
 from serve.runs import Runs
 from serve.services import Service, Services, json_text
@@ -35,16 +35,9 @@ async def start(service: Service, body: run_schemas.SweepRequest) -> Response:
     """Queue a sweep over recorded candles. Answers at once; the row shows progress, then what is best."""
     launch = await _RUNS.room(service, service.launch_sweep)
     request = await _request(service, body)
-    base, run_id = request["backtest"], uuid4()
+    run_id = uuid4()
     async with service.database.connection() as connection:
-        await stored.queue(
-            connection,
-            run_id,
-            strategy=base["strategy"],
-            market=base["market"],
-            intervals=base["intervals"],
-            config=request,
-        )
+        await stored.JOBS.queue(connection, run_id, request)
     return await _RUNS.launched(service, launch, run_id, request, results=f"{_RUNS.path}/{run_id}/results")
 
 
@@ -67,10 +60,7 @@ async def sweep(service: Service, run_id: UUID) -> Response:
     """One sweep: its progress; when it is done what is best, and how much of that may be luck."""
     listing = queries.sweeps(None, whole=True)
     listing.match("s.run_id = {}", run_id)
-    page = await listing.page(service.database, Paging(1, None), forward=False, reverse=False)
-    if not page.items:
-        raise _RUNS.unknown(run_id)
-    return json_text(page.items[0])
+    return await _RUNS.shown(service, listing, run_id)
 
 
 @router.get("/{run_id}/results", response_model=run_schemas.SweepResults)

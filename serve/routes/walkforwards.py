@@ -17,7 +17,7 @@ from backtest.refusals import explained
 from backtest.report.walkforward_page import walkforward_page
 from serve import queries, run_schemas, schemas
 from serve.launching import request_of
-from serve.parameters import Paged, Paging
+from serve.parameters import Paged
 from serve.problems import Refused
 from serve.report_pages import page_answer
 from serve.runs import UNFINISHED, Runs
@@ -36,16 +36,9 @@ async def start(service: Service, body: run_schemas.WalkforwardRequest) -> Respo
     """Queue a walk-forward over recorded candles. Answers at once; the row shows progress, then results."""
     launch = await _RUNS.room(service, service.launch_walkforward)
     request = await _request(service, body)
-    base, run_id = request["backtest"], uuid4()
+    run_id = uuid4()
     async with service.database.connection() as connection:
-        await stored.queue(
-            connection,
-            run_id,
-            strategy=base["strategy"],
-            market=base["market"],
-            intervals=base["intervals"],
-            config=request,
-        )
+        await stored.JOBS.queue(connection, run_id, request)
     return await _RUNS.launched(service, launch, run_id, request)
 
 
@@ -65,10 +58,7 @@ async def walkforward(service: Service, run_id: UUID) -> Response:
     """One walk-forward: its progress; when it is done all it found, and what it was made of."""
     listing = queries.walkforwards(None, whole=True)
     listing.match("w.run_id = {}", run_id)
-    page = await listing.page(service.database, Paging(1, None), forward=False, reverse=False)
-    if not page.items:
-        raise _RUNS.unknown(run_id)
-    return json_text(page.items[0])
+    return await _RUNS.shown(service, listing, run_id)
 
 
 @router.get(

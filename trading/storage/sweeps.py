@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from trading.errors import Halt
 from trading.storage.database import Connection
-from trading.storage.jobs import Jobs
+from trading.storage.jobs import Searches
 
 __all__ = [
     "JOBS",
@@ -19,7 +19,6 @@ __all__ = [
     "ResultRow",
     "beat",
     "begin",
-    "queue",
     "read_page",
     "read_results",
     "set_done",
@@ -29,7 +28,7 @@ __all__ = [
     "take",
 ]
 
-JOBS = Jobs("sweeps")
+JOBS = Searches("sweeps")
 
 SILENT_S = 15
 STATUS = (
@@ -61,28 +60,6 @@ class Filter:
     descending: bool
     min_trades: int = 0
     bounds: tuple[tuple[str, str, float], ...] = ()
-
-
-async def queue(
-    connection: Connection,
-    run_id: UUID,
-    *,
-    strategy: str,
-    market: str,
-    intervals: Iterable[str],
-    config: dict[str, Any],
-) -> None:
-    """Make the row that says a sweep is wanted."""
-    await connection.execute(
-        "insert into sweeps (run_id, strategy, market, intervals, config, status)"
-        " values ($1, $2, $3, $4, $5::text::jsonb, 'queued') on conflict do nothing",
-        run_id,
-        strategy,
-        market,
-        list(intervals),
-        # As text: whoever asks, serve's plain connections too, can send it.
-        json.dumps(config),
-    )
 
 
 async def take(connection: Connection, run_id: UUID, owner: UUID) -> Any:

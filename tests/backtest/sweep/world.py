@@ -37,17 +37,7 @@ def wanted(strategy: str = "ma44", *, intervals: tuple[str, ...] = ("24m", "48m"
 
 async def queued(database: Database, request: SweepRequest) -> UUID:
     run_id = uuid4()
-    base = request.backtest
-    await database.run(
-        lambda connection: sweeps.queue(
-            connection,
-            run_id,
-            strategy=base.strategy,
-            market=base.market,
-            intervals=base.intervals,
-            config=request.model_dump(mode="json"),
-        )
-    )
+    await database.run(lambda connection: sweeps.JOBS.queue(connection, run_id, request.model_dump(mode="json")))
     return run_id
 
 
