@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import backtest
 import trading
 from trading.accounts.records import Order, Record
+from trading.source_files import digest_of
 from trading.strategies.registry import load_strategy
 
 if TYPE_CHECKING:
@@ -74,13 +74,8 @@ def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 @cache
 def code_fingerprint() -> str:
     """Of all Python code that a backtest may run."""
-    digest = hashlib.sha256()
-    for package in (backtest, trading):
-        root = Path(package.__path__[0])
-        for path in sorted(root.rglob("*.py")):
-            digest.update(f"{package.__name__}/{path.relative_to(root).as_posix()}\n".encode())
-            digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
-    return _short(digest)
+    root = Path(trading.__path__[0]).parent
+    return digest_of(root, ("backtest", "trading"))[:16]
 
 
 def data_fingerprint(sources: Sequence[Source]) -> str:

@@ -5,7 +5,6 @@ The head puts its own into Ray's key-value store, which answers only to who has 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Iterator
@@ -16,8 +15,9 @@ from typing import Any, Self
 
 from manta import __version__
 from trading.errors import BadInput
+from trading.source_files import digest_of
 
-__all__ = ["Identity", "publish", "read_identity", "require_same", "source_hash"]
+__all__ = ["Identity", "publish", "read_identity", "require_same"]
 
 PACKAGES = ("actors", "backtest", "manta", "monitoring", "serve", "trading")
 _KEY = b"identity"
@@ -36,21 +36,11 @@ class Identity:
 
     @classmethod
     def here(cls) -> Self:
-        return cls(__version__, source_hash(_ROOT), version("ray"), platform.python_version())
+        return cls(__version__, digest_of(_ROOT, PACKAGES), version("ray"), platform.python_version())
 
     @property
     def python_minor(self) -> str:
         return self.python.rpartition(".")[0]
-
-
-def source_hash(root: Path) -> str:
-    """A hash over the names and contents of all Python files of Manta's packages below ``root``."""
-    told = hashlib.sha256()
-    for package in PACKAGES:
-        for path in sorted((root / package).rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
-            for part in (path.relative_to(root).as_posix().encode(), path.read_bytes()):
-                told.update(len(part).to_bytes(8, "big") + part)
-    return told.hexdigest()
 
 
 def require_same(head: Identity, here: Identity) -> None:

@@ -1,37 +1,13 @@
 """What a machine must have in common with the head, and what is said when it does not."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from manta.cluster_identity import PACKAGES, Identity, require_same, source_hash
+from manta.cluster_identity import Identity, require_same
 from trading.errors import BadInput
 
 HEAD = Identity(manta="1.0", source="a" * 64, ray="2.60.0", python="3.11.7")
-
-
-def tree(folder: Path, text: str = "x = 1\n", name: str = "module.py") -> Path:
-    for package in PACKAGES:
-        (folder / package / "part").mkdir(parents=True)
-        (folder / package / "__init__.py").write_text("", encoding="utf-8")
-    (folder / "trading" / "part" / name).write_text(text, encoding="utf-8")
-    return folder
-
-
-def test_the_same_source_has_the_same_hash_wherever_it_is(tmp_path: Path) -> None:
-    first, second = tree(tmp_path / "one"), tree(tmp_path / "two")
-    (second / "trading" / "__pycache__").mkdir()
-    (second / "trading" / "__pycache__" / "module.pyc").write_bytes(b"0")
-    (second / "notes.py").write_text("not of Manta", encoding="utf-8")
-    assert source_hash(first) == source_hash(second)
-
-
-@pytest.mark.parametrize(
-    ("text", "name"), [("x = 2\n", "module.py"), ("x = 1\n", "other.py"), ("", "module.py"), ("x = 1", "module.py")]
-)
-def test_any_change_of_name_or_content_changes_the_hash(tmp_path: Path, text: str, name: str) -> None:
-    assert source_hash(tree(tmp_path / "one")) != source_hash(tree(tmp_path / "two", text, name))
 
 
 def test_this_machine_is_like_itself() -> None:
