@@ -50,7 +50,9 @@ def bench(
         _PAGE.write_text(document(facts, reports), encoding="utf-8")
         console.print(f"wrote {_PAGE}")
     if as_json:
-        sys.stdout.write(json.dumps({"machine": facts, "reports": [report.to_dict() for report in reports]}) + "\n")
+        told = {"machine": facts, "reports": [report.to_dict() for report in reports]}
+        values = {name: value for report in reports for name, value in report.values.items()}
+        sys.stdout.write(json.dumps(told | values) + "\n")
     else:
         sys.stdout.write("\n\n".join(section(report) for report in reports) + "\n")
 

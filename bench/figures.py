@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -55,13 +55,17 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that one bench found. ``how`` says in a sentence what was measured, so that a reader could do it again."""
+    """All that one bench found. ``how`` says in a sentence what was measured, so that a reader could do it again.
+
+    ``values`` are for programs: ``--json`` prints them beside the report, by their own names.
+    """
 
     subject: str
     how: str
     figures: Sequence[Figure]
     tables: Sequence[Table] = field(default=())
     notes: Sequence[str] = field(default=())
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; each figure with its ratio to the budget."""
@@ -75,5 +79,10 @@ class Report:
         derived = ("ratio", "kept")
         figures = [Figure(**{k: v for k, v in entry.items() if k not in derived}) for entry in told["figures"]]
         return cls(
-            told["subject"], told["how"], figures, [Table(**entry) for entry in told["tables"]], list(told["notes"])
+            told["subject"],
+            told["how"],
+            figures,
+            [Table(**entry) for entry in told["tables"]],
+            list(told["notes"]),
+            told["values"],
         )

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
+from itertools import takewhile
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,11 +18,17 @@ from backtest.run import simulate
 from backtest.sources import Source
 from backtest.sweep.evaluator import Number
 from backtest.sweep.kernel import KernelEvaluator
+from backtest.sweep.kernel.evaluate import KernelTrade
 from bench.figures import Effort, Figure, Report, Table
 from bench.history import SAMPLE, history_pieces
+from bench.rivals import Contest, Outcome, rival_outcomes
 from bench.samples import spread
+from trading.candle_columns import CandleColumns
+from trading.candles import Candle
 from trading.config.costs import Costs
 from trading.errors import MantaError
+from trading.intervals import MINUTE_MS
+from trading.strategies.registry import load_strategy
 
 __all__ = ["measure"]
 
@@ -33,69 +40,170 @@ _COSTS = Costs(taker_fee=Decimal("0.001"), slippage=Decimal("0.0002"))
 _COLUMNS = 16
 
 
-class Work(NamedTuple):
-    """What is swept. ``most`` is the budget of long or flat, as a multiple of the cold read."""
+# Of each work so many combinations are given to the rival, who takes tenths of a second for one.
+_CONTESTS = 3
 
+
+class Work(NamedTuple):
+    """What is swept. ``most`` is the budget of long or flat, as a multiple of the cold read, ``least`` that of how many
+    times the rival's processor time is ours.
+    """
+
+    letter: str
     name: str
     strategy: str
     combos: Sequence[dict[str, Number]]
     most: float
+    least: float
+
+
+class Found(NamedTuple):
+    """Of one work and profile: our nanoseconds, trades of each combination, how many were compared, and contests."""
+
+    work: Work
+    shorts: bool
+    ns: float
+    trades: float
+    compared: int
+    contests: list[Contest]
+
+    @property
+    def name(self) -> str:
+        return f"{self.work.name}, {'long or short' if self.shorts else 'long or flat'}"
 
 
 WORK = (
     Work(
+        "a",
         "SMA cross",
         "sma_cross",
         [{"fast": fast, "slow": slow} for fast in range(5, 55, 5) for slow in range(60, 580, 40)][:TOGETHER],
         0.9,
+        300,
     ),
-    Work("close against SMA", "ma44", [{"period": 2 + 8 * place} for place in range(TOGETHER)], 1.8),
+    Work("b", "close against SMA", "ma44", [{"period": 2 + 8 * place} for place in range(TOGETHER)], 1.8, 120),
 )
 
 
 async def measure(effort: Effort) -> Report:
-    """Score 125 combinations a call, warm, on one core: long or flat, and long or short."""
+    """Score 125 combinations a call, warm, on one core: long or flat, and long or short; then let the rival do some."""
     words, pieces = history_pieces()
-    candles = [candle for piece in pieces for candle in piece.candles()]
+    candles = _carried(pieces)
     source = Source(candles, [], SAMPLE, known_market=True)
     reads = [_cold_read(len(candles)) for _ in range(effort.runs)]
     read = median(reads)
-    figures, rows, notes = [], [], [f"cold read: {spread(reads, 'ns')}"]
-    for work in WORK:
-        for profile, what in (("spot", "long or flat"), ("perp", "long or short")):
-            request = BacktestRequest(
-                strategy=work.strategy, market=SAMPLE.key, intervals=("1m",), profile=profile, costs=_COSTS,
-                params=work.combos[0],
-            )  # fmt: skip
-            trades = _compare(request, source, work.combos[-1])
-            kernel = KernelEvaluator(request, source)
-            # The first call loads or compiles.
-            scores = kernel.evaluate(work.combos)
-            again = partial(kernel.evaluate, work.combos)
-            each = [_nanos(again, len(candles) * TOGETHER) for _ in range(effort.runs)]
-            found = median(each)
-            name = f"{work.name}, {what}"
-            figures.append(
-                Figure(f"{name}, times the cold read", found / read, "×", work.most * (1, 1.8)[profile == "perp"])
+    notes = [f"cold read: {spread(reads, 'ns')}"]
+    found = [_measured(work, source, effort, shorts, notes) for work in WORK for shorts in (False, True)]
+    rival, outcomes = _rival(source, found, effort, notes)
+    figures, rows, values = [], [], dict[str, Any]()
+    for item, own in zip(found, outcomes, strict=True):
+        times = sum(each.ns for each in own) / len(own) / item.ns if own else None
+        equal = all(each.equal == len(contest.ours) for each, contest in zip(own, item.contests, strict=False))
+        figures.append(
+            Figure(
+                f"{item.name}, times the cold read", item.ns / read, "×", item.work.most * (1.8 if item.shorts else 1)
             )
-            rows.append((name, found, found / read, sum(score.trades for score in scores) / TOGETHER, trades))
-            notes.append(f"{name}: {spread(each, 'ns')}")
+        )
+        if times is not None:
+            least = None if item.shorts else item.work.least
+            figures.append(Figure(f"{item.name}, faster than {rival}", times, "×", least, at_least=True))
+        rows.append((item.name, item.ns, item.ns / read, times or "–", item.trades, item.compared, _agreed(item, own)))
+        told = {"ns": item.ns, "ratio_vectorbt": times, "ratio_read": item.ns / read, "trades_equal": equal}
+        if item.shorts:
+            values[item.work.letter]["flip"] = told
+        else:
+            values[item.work.letter] = told
     return Report(
         "sweep",
-        f"{len(candles):,} minutes ({words}), {TOGETHER} combinations a call on one core, warm: decided at the close, "
-        "filled at the next open, fee 0.1 %, slippage 0.02 %, all in, every figure of a score and the daily returns. "
-        "Processor time for each minute of each combination. The cold read sums one column of as many floats: "
-        f"{read:.3f} ns each.",
+        f"{len(candles):,} minutes ({words}, absent ones carried), {TOGETHER} combinations a call on one core, warm: "
+        "decided at the close, filled at the next open, fee 0.1 %, slippage 0.02 %, all in, every figure of a score "
+        "and the daily returns. Processor time for each minute of each combination. The cold read sums one column of "
+        f"as many floats: {read:.3f} ns each. The rival is given the decisions, and simulates and computes eight "
+        f"metrics of {_CONTESTS} combinations, one a call, which is its fastest way.",
         figures,
         [
             Table(
                 "Processor time a minute and combination",
-                ("work", "ns", "cold reads", "trades each", "trades equal to the reference's"),
+                ("work", "ns", "cold reads", "faster than the rival", "trades each", "equal to the reference's",
+                 "of ours, equal to the rival's"),
                 rows,
             )
         ],
         notes,
+        values,
+    )  # fmt: skip
+
+
+def _measured(work: Work, source: Source, effort: Effort, shorts: bool, notes: list[str]) -> Found:
+    request = BacktestRequest(
+        strategy=work.strategy, market=SAMPLE.key, intervals=("1m",), profile=("spot", "perp")[shorts], costs=_COSTS,
+        params=work.combos[0],
+    )  # fmt: skip
+    compared = _compare(request, source, work.combos[-1])
+    kernel = KernelEvaluator(request, source)
+    # The first call loads or compiles.
+    scores = kernel.evaluate(work.combos)
+    again = partial(kernel.evaluate, work.combos)
+    each = [_nanos(again, len(source.candles) * TOGETHER) for _ in range(effort.runs)]
+    contests = [
+        Contest(load_strategy(work.strategy, combo), shorts, list(takewhile(_is_large, kernel.trades(combo))))
+        for combo in work.combos[TOGETHER // (2 * _CONTESTS) :: TOGETHER // _CONTESTS]
+    ]
+    found = Found(
+        work, shorts, median(each), sum(score.trades for score in scores) / TOGETHER, compared, contests[:_CONTESTS]
     )
+    notes.append(f"{found.name}: {spread(each, 'ns')}")
+    return found
+
+
+def _rival(source: Source, found: Sequence[Found], effort: Effort, notes: list[str]) -> tuple[str, list[list[Outcome]]]:
+    """What the rival is, and its outcomes of the contests of each item; none of any when it cannot be had."""
+    contests = [contest for item in found for contest in item.contests]
+    try:
+        rival, outcomes = rival_outcomes(source, _COSTS, contests, effort.runs)
+    except MantaError as error:
+        notes.append(f"No rival was measured: {error}")
+        return "", [[] for _ in found]
+    notes.append(
+        "The rival knows no least value of an order and no ruin: trades are compared while they are worth twice that. "
+        "In its favour, neither indicators nor decisions are in its time."
+    )
+    each = iter(outcomes)
+    return rival, [[next(each) for _ in item.contests] for item in found]
+
+
+def _is_large(trade: KernelTrade) -> bool:
+    """Whether the money left is far from what the venue refuses; False from the first such trade on."""
+    return trade.quantity * trade.entry_price >= 2 * SAMPLE.min_notional
+
+
+def _agreed(item: Found, own: Sequence[Outcome]) -> str:
+    if not own:
+        return "–"
+    ours, equal = sum(len(contest.ours) for contest in item.contests), sum(each.equal for each in own)
+    return f"{equal:,} of {ours:,}; it makes {sum(each.trades for each in own):,}"
+
+
+def _carried(pieces: Sequence[CandleColumns]) -> list[Candle]:
+    """All minutes from first to last: an absent one has the close before it, and no volume."""
+    found: list[Candle] = []
+    for piece in pieces:
+        for candle in piece.candles():
+            while found and found[-1].close_time_ms < candle.open_time_ms:
+                last = found[-1]
+                close, end_ms = last.close, last.close_time_ms
+                found.append(
+                    last._replace(
+                        open_time_ms=end_ms,
+                        close_time_ms=end_ms + MINUTE_MS,
+                        open=close,
+                        high=close,
+                        low=close,
+                        volume=0,
+                    )
+                )
+            found.append(candle)
+    return found
 
 
 def _compare(request: BacktestRequest, source: Source, combo: dict[str, Number]) -> int:
