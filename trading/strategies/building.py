@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from math import isfinite
 from types import ModuleType
 from typing import Any, cast
@@ -26,7 +26,7 @@ def build(
     name: str, module: ModuleType, given: Mapping[str, object], defaults: Mapping[str, object], source: str
 ) -> Strategy:
     """The strategy ``name`` of ``module``; BadInput when the module breaks the contract or a parameter is wrong."""
-    _check_names(name, module)
+    summary = _summary_of(name, module)
     definition = cast("StrategyModule", module)
     chosen = read_params(f"Strategy {name}", definition.Params, definition.RANGES, given, defaults)
     features = _features(name, definition, chosen)
@@ -45,7 +45,7 @@ def build(
         rule=None if step is not None else module.rule,
         step=step,
         start=None if step is None else _start(name, module),
-        summary=(inspect.getdoc(module) or "").partition("\n")[0],
+        summary=summary,
         **{part: getattr(module, part, None) for part in _OPTIONAL},
     )
 
@@ -54,6 +54,13 @@ def build(
 def source_of(module_name: str) -> str:
     """The text of a module that is loaded, with plain line ends."""
     return inspect.getsource(sys.modules[module_name]).replace("\r\n", "\n")
+
+
+@lru_cache(256)
+def _summary_of(name: str, module: ModuleType) -> str:
+    """The first line about ``module``, once it is checked: a sweep builds the same one a hundred thousand times."""
+    _check_names(name, module)
+    return (inspect.getdoc(module) or "").partition("\n")[0]
 
 
 def _check_names(name: str, module: ModuleType) -> None:
