@@ -26,7 +26,8 @@ from tests.manta.cluster.bed import (
     require_namespaces,
 )
 from tests.manta.conftest import wait_for
-from trading.venues.simulator.sample import SAMPLE_MARKET
+from trading.intervals import HOUR_MS
+from trading.venues.simulator.sample import SAMPLE_MARKET, SESSION_START_MS
 
 pytestmark = [pytest.mark.slow, pytest.mark.long(3)]
 
@@ -59,6 +60,29 @@ SWEEP = {
     "intervals": ["1m", "5m"],
     "grid": {"period": list(range(4, 1000))},
 }
+# A hundred thousand sets, each of a few hours.
+MANY = {
+    "strategy": "sma_cross",
+    "market": SAMPLE_MARKET,
+    "intervals": ["1m"],
+    "start": SESSION_START_MS - 2 * HOUR_MS,
+    "grid": {"fast": list(range(2, 202)), "slow": list(range(202, 702))},
+}
+SETS = 100_000
+# Two batches of 96 a worker, of which there are two.
+IN_FLIGHT = 2 * 2 * 96
+STORED = """
+import asyncio, json, sys
+import asyncpg
+async def main():
+    connection = await asyncpg.connect(host="127.0.0.1", port=5432, user="btc_bot", database="btc_data",
+                                       password=open(sys.argv[1]).read().strip())
+    row = await connection.fetchrow("select count(*), count(distinct number) as distinct, min(number), max(number),"
+                                    " count(*) filter (where metrics->>'final_equity' is null) as empty"
+                                    " from sweep_results where run_id = $1", sys.argv[2])
+    print(json.dumps(dict(row)))
+asyncio.run(main())
+"""
 REACH = """
 import json, socket, sys
 found = {}
@@ -92,10 +116,25 @@ class Bed:
         return self.nas.python(f"import runpy, sys; sys.argv = ['work', *sys.argv[1:]]; {RUN}", verb, HEAD, PC_ADDRESS,
                                timeout_s=timeout_s)  # fmt: skip
 
+    def stored(self, run_id: str) -> dict[str, int]:
+        """What the tables hold of a sweep."""
+        found: dict[str, int] = self.nas.python(STORED, self.facts["database"]["password_file"], run_id)
+        return found
+
+    def ended(self, sweep: str, timeout_s: float = 120) -> dict[str, Any]:
+        """The sweep at this path once it is over."""
+        wait_for(lambda: self.ask(sweep)["status"] not in ("queued", "running"), f"the end of {sweep}", timeout_s)
+        found: dict[str, Any] = self.ask(sweep)
+        return found
+
+    def works(self) -> bool:
+        """Whether the PC is at a batch of a sweep."""
+        return self.pc.call("pgrep", "-f", "ray::_score").status == 0
+
     @contextmanager
-    def joined(self) -> Iterator["subprocess.Popen[str]"]:
+    def joined(self, cwd: str = "/tmp", **environ: str) -> Iterator["subprocess.Popen[str]"]:
         """The PC as part of the cluster."""
-        child = self.pc.start_manta("cluster", "join", NAS_ADDRESS, *JOIN, "--json")
+        child = self.pc.start_manta("cluster", "join", NAS_ADDRESS, *JOIN, "--json", cwd=cwd, **environ)
         try:
             assert child.stderr is not None
             ready, _, _ = select.select([child.stderr], [], [], 120)
@@ -178,11 +217,11 @@ def test_a_joined_pc_computes_what_the_head_does_and_leaves_nothing_behind(bed: 
         assert told["pc"] == told["here"]
         assert told["pc"]["trades"] > 0
         sweep = bed.ask("/api/v1/sweeps", SWEEP)["links"]["self"]
-        wait_for(lambda: bed.pc.call("pgrep", "-f", "ray::_score").status == 0, "the sweep on the PC", 120)
+        wait_for(bed.works, "the sweep on the PC", 120)
         wait_for(lambda: bed.ask(sweep)["tried"] > 0, "the first scores", 120)
         bed.ask(f"{sweep}/stop", {})
-        wait_for(lambda: bed.ask(sweep)["status"] not in ("queued", "running"), "the sweep to stop", 120)
-        assert (bed.ask(sweep)["status"], bed.ask(sweep)["error"]) == ("stopped", "")
+        stopped = bed.ended(sweep)
+        assert (stopped["status"], stopped["error"]) == ("stopped", "")
         # What trades and what serves is on the head alone, and so is the database.
         actors = bed.work("actors")
         assert set(actors) == {NAS_ADDRESS}
@@ -223,6 +262,40 @@ def test_a_power_cut_costs_the_tasks_under_way_a_second_try_and_the_pc_may_come_
         assert bed.show()["alive"] == 2
         # What the power cut left was cleared away.
         assert len(list(bed.pc.folder.glob("manta-node-*"))) == 1
+
+
+def test_a_sweep_of_a_hundred_thousand_sets_outlives_the_pc_and_uses_it_again(bed: Bed) -> None:
+    with bed.joined():
+        sweep = bed.ask("/api/v1/sweeps", MANY)["links"]["self"]
+        wait_for(bed.works, "the sweep on the PC", 120)
+        wait_for(lambda: bed.ask(sweep)["tried"] > IN_FLIGHT, "the first scores", 120)
+        bed.pc.power_off()
+        before = bed.ask(sweep)["tried"]
+    bed.pc = plug_in(bed.pc.folder, bed.nas)
+    # More than what was given away before: what the PC had is done elsewhere, and the rest goes on.
+    wait_for(lambda: bed.ask(sweep)["tried"] > before + IN_FLIGHT, "more scores without the PC", 120)
+    with bed.joined():
+        wait_for(bed.works, "the sweep on the PC that came back", 120)
+        done = bed.ended(sweep, 600)
+    assert (done["status"], done["error"]) == ("done", "")
+    assert (done["tried"], done["combos"], done["refused"]) == (SETS, SETS, 0)
+    assert bed.stored(done["run_id"]) == {"count": SETS, "distinct": SETS, "min": 0, "max": SETS - 1, "empty": 0}
+
+
+def test_a_sweep_is_never_computed_with_other_code(bed: Bed) -> None:
+    copy = copy_of_manta(bed.pc.folder / "edited", {})
+    inside = bed.pc.inside(copy)
+    with bed.joined(cwd=inside, PYTHONPATH=inside):
+        # The join has compared the sources; then one is edited, and processes that start now run it.
+        with (copy / "trading" / "fold.py").open("a", encoding="utf-8") as file:
+            file.write("# A change.\n")
+        sweep = bed.ask("/api/v1/sweeps", MANY)["links"]["self"]
+        failed = bed.ended(sweep)
+    assert failed["status"] == "failed"
+    assert "runs other code" in failed["error"]
+    assert "same version of Manta on every machine" in failed["error"]
+    # What was kept is the head's own.
+    assert bed.stored(failed["run_id"])["count"] == failed["tried"] < SETS
 
 
 def test_another_token_is_refused(bed: Bed) -> None:
