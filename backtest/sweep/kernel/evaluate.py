@@ -18,6 +18,7 @@ from backtest.sweep.evaluator import METRICS, ComboScore, ReferenceEvaluator
 from backtest.sweep.kernel.columns import Kind, Totals
 from backtest.sweep.kernel.exact import exact
 from backtest.sweep.kernel.program import Shape, program_of, walking
+from backtest.sweep.kernel.stepping import stepper_of, table_of
 from backtest.sweep.kernel.support import why_not
 from backtest.sweep.kernel.tape import Tape
 from backtest.sweep.kernel.walk import FIGURES, OK, Minutes, Terms
@@ -185,11 +186,13 @@ class KernelEvaluator:
             for definition, kind, first in zip(shape.kinds, kinds, firsts, strict=True)
         ]
         try:
-            decide = program_of(shape, self._module, self._unit)
+            start = shape.strategy.start
+            decide = (program_of if start is None else stepper_of)(shape, self._module, self._unit)
+            states = () if start is None else table_of(start, len(strategies))
             bad = decide(
                 bars, self._totals, self._tape.starts, self._tape.decides, self._tape.is_mute, *tables, places, *whole,
-                needs, np.full((columns, _TILE + 1), np.nan), np.full(_TILE + 1, np.nan), np.empty(_TILE, np.int8),
-                longs, shorts, flats,
+                *states, needs, np.full((columns, _TILE + 1), np.nan), np.full(_TILE + 1, np.nan),
+                np.empty(_TILE, np.int8), longs, shorts, flats,
             )  # fmt: skip
         except (NumbaError, TypeError) as error:
             self._compiled = False
@@ -197,7 +200,7 @@ class KernelEvaluator:
                 "strategy not compiled: the reference engine runs it", strategy=shape.strategy.name, error=str(error)
             )
             return None
-        except (ArithmeticError, ValueError):
+        except (ArithmeticError, LookupError, ValueError):
             return None
         return (longs, shorts, flats) if bad < 0 else None
 

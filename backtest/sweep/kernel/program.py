@@ -29,7 +29,10 @@ from trading.features.inputs import Leaving, Recent
 from trading.strategies.building import source_of
 from trading.strategies.contract import Strategy
 
-__all__ = ["Shape", "program_of", "walking"]
+__all__ = [
+    "Shape", "calls_text", "columns_text", "compiled", "given_of", "kinds_text", "loaded", "name_of", "params_text",
+    "program_of", "reached", "source_text", "walking",
+]  # fmt: skip
 
 # Kinds whose values follow from running totals, many candles at once and to the same bit.
 _SHARED_BY_KIND = {"sma": "means", "bollinger": "bands"}
@@ -67,25 +70,38 @@ class Shape:
 def program_of(shape: Shape, module: ModuleType, unit: int) -> Callable[..., Any]:
     """The compiled ``decide`` of ``shape``, whose functions are those of ``module``; prices are whole at 1/``unit``."""
     text = _text(shape, unit)
-    reached: dict[int, FunctionType] = {}
-    steps = [_reached(kind.step, reached) for kind in shape.kinds]
-    rule = _reached(module.rule, reached)
-    texts = sorted({_text_of(function) for function in reached.values()})
-    name = _name(shape.strategy.name, text, shape.strategy.source, *texts)
-    if name not in sys.modules:
-        given = _given(shape, unit, rule, steps)
-        _load(name, text, {"Params": module.Params, "Row": module.Row, **given})
-    decide: Callable[..., Any] = sys.modules[name].decide
+    found: dict[int, FunctionType] = {}
+    steps = [reached(kind.step, found) for kind in shape.kinds]
+    rule = reached(module.rule, found)
+    name = name_of(shape, text, *sorted({source_text(function) for function in found.values()}))
+    decide: Callable[..., Any] = loaded(
+        name,
+        text,
+        lambda: {
+            "rule": compiled(rule, unit, {}),
+            "pack": bits.pack,
+            **given_of(shape, module, unit, steps),
+        },
+    ).decide
     return decide
 
 
 def walking() -> Callable[..., Any]:
     """The compiled ``walk``, for decisions of any strategy."""
-    name = _name("walk", _WALK)
-    if name not in sys.modules:
-        _load(name, _WALK, {"walk": walk.walk})
-    run: Callable[..., Any] = sys.modules[name].run
+    run: Callable[..., Any] = loaded(_name("walk", _WALK), _WALK, lambda: {"walk": walk.walk}).run
     return run
+
+
+def name_of(shape: Shape, *texts: str) -> str:
+    """The name of the module made of ``texts`` for a strategy."""
+    return _name(shape.strategy.name, shape.strategy.source, *texts)
+
+
+def loaded(name: str, text: str, given: Callable[[], Mapping[str, Any]]) -> ModuleType:
+    """The module ``name``, whose text is run once, with what is ``given`` among its names."""
+    if name not in sys.modules:
+        _load(name, text, given())
+    return sys.modules[name]
 
 
 def _name(what: str, *texts: str) -> str:
@@ -116,12 +132,12 @@ def _load(name: str, text: str, given: Mapping[str, Any]) -> None:
     sys.modules[name] = module
 
 
-def _given(shape: Shape, unit: int, rule: FunctionType, steps: Sequence[FunctionType]) -> dict[str, Any]:
-    """What the text of a strategy's program names without defining it."""
+def given_of(shape: Shape, module: ModuleType, unit: int, steps: Sequence[FunctionType]) -> dict[str, Any]:
+    """What the text of a strategy's features and rows names without defining it."""
     given: dict[str, Any] = {
-        "rule": _compiled(rule, unit, {}),
+        "Params": module.Params,
+        "Row": module.Row,
         "unit": unit,
-        "pack": bits.pack,
         "Bar": columns.Bar,
         "means": columns.means,
         "bands": columns.bands,
@@ -130,7 +146,7 @@ def _given(shape: Shape, unit: int, rule: FunctionType, steps: Sequence[Function
         given[f"Params{place}"] = kind.params
         given[f"State{place}"] = type(_start_of(kind))
         if kind.kind not in _SHARED_BY_KIND:
-            given[f"step{place}"] = _compiled(step, unit, {})
+            given[f"step{place}"] = compiled(step, unit, {})
     return given
 
 
@@ -142,7 +158,7 @@ def _least(kind: FeatureDef) -> list[Any]:
     return [allowed.low for allowed in kind.ranges.values()]  # type: ignore[union-attr]
 
 
-def _reached(function: Any, found: dict[int, FunctionType]) -> FunctionType:
+def reached(function: Any, found: dict[int, FunctionType]) -> FunctionType:
     """``function``, after it and all functions of Python that it calls were put into ``found``."""
     if not isinstance(function, FunctionType):
         raise TypeError(f"{function!r} is no plain function")
@@ -151,11 +167,11 @@ def _reached(function: Any, found: dict[int, FunctionType]) -> FunctionType:
         for name in function.__code__.co_names:
             other = function.__globals__.get(name)
             if isinstance(other, FunctionType):
-                _reached(other, found)
+                reached(other, found)
     return function
 
 
-def _text_of(function: FunctionType) -> str:
+def source_text(function: FunctionType) -> str:
     module = sys.modules.get(function.__module__)
     try:
         return source_of(module.__name__) if module is not None else function.__code__.co_code.hex()
@@ -163,7 +179,7 @@ def _text_of(function: FunctionType) -> str:
         return f"{function.__code__.co_code.hex()}{function.__code__.co_consts!r}"
 
 
-def _compiled(function: FunctionType, unit: int, made: dict[int, Any]) -> Any:
+def compiled(function: FunctionType, unit: int, made: dict[int, Any]) -> Any:
     """``function`` to be compiled, with what it calls, for prices that are whole at 1/``unit`` instead of 1/10**8."""
     if id(function) not in made:
         own = dict(function.__globals__)
@@ -172,7 +188,7 @@ def _compiled(function: FunctionType, unit: int, made: dict[int, Any]) -> Any:
         for name in function.__code__.co_names:
             other = own.get(name)
             if isinstance(other, FunctionType):
-                own[name] = _compiled(other, unit, made)
+                own[name] = compiled(other, unit, made)
             elif name == "UNIT" and other == UNIT:
                 own[name] = unit
     return made[id(function)]
@@ -180,16 +196,36 @@ def _compiled(function: FunctionType, unit: int, made: dict[int, Any]) -> Any:
 
 def _text(shape: Shape, unit: int) -> str:
     """The module's text. Its names are put into it before it is run."""
-    names = [f"kind{place}" for place in range(len(shape.kinds))]
+    decide = _DECIDE.format(names=kinds_text(shape), calls=calls_text(shape))
+    return "\n\n".join([columns_text(shape, unit), _codes(shape), decide])
+
+
+def columns_text(shape: Shape, unit: int) -> str:
+    """The beginning of a module: a function for each kind of feature, which makes its columns."""
     pieces = [
         f'"""Made for {shape.strategy.name} at 1/{unit}: do not edit."""',
         "import numpy as np\nfrom numba import njit\n",
     ]
     pieces += [_feature(place, kind) for place, kind in enumerate(shape.kinds)]
-    pieces.append(_codes(shape))
-    calls = "".join(_CALL.format(place=place, name=name) for place, name in enumerate(names))
-    pieces.append(_DECIDE.format(names=", ".join(names), calls=calls))
     return "\n\n".join(pieces)
+
+
+def kinds_text(shape: Shape) -> str:
+    """The names of the tables of all kinds."""
+    return ", ".join(f"kind{place}" for place in range(len(shape.kinds)))
+
+
+def calls_text(shape: Shape) -> str:
+    """The calls that make all columns of a stretch."""
+    return "".join(_CALL.format(place=place, name=f"kind{place}") for place in range(len(shape.kinds)))
+
+
+def params_text(shape: Shape) -> str:
+    """The parameters of a combination, read from their table."""
+    cells = [
+        f"p_i[c, {n}]" if isinstance(value, int) else f"p_f[c, {n}]" for n, value in enumerate(shape.strategy.params)
+    ]
+    return f"Params({', '.join(cells)})"
 
 
 def _feature(place: int, kind: FeatureDef) -> str:
@@ -232,11 +268,9 @@ def _beside(kind: FeatureDef) -> str:
 
 
 def _codes(shape: Shape) -> str:
-    strategy = shape.strategy
-    params = [f"p_i[c, {n}]" if isinstance(value, int) else f"p_f[c, {n}]" for n, value in enumerate(strategy.params)]
     fields = range(len(shape.reads))
     return _CODES.format(
-        params=f"Params({', '.join(params)})",
+        params=params_text(shape),
         first=", ".join(["prices[n + 1]", *(f"out[places[c, {n}], n + 1]" for n in fields)]),
         first_known=" and ".join([f"out[places[c, {n}], n + 1] == out[places[c, {n}], n + 1]" for n in fields])
         or "True",

@@ -26,8 +26,8 @@ def why_not(request: BacktestRequest) -> str | None:
 def _reasons(request: BacktestRequest, strategy: Strategy) -> Iterator[str]:
     if len(request.intervals) != 1:
         yield f"it decides on {len(request.intervals)} intervals, and the kernel on one"
-    if strategy.rule is None:
-        yield "its strategy has a step with a state of its own, and the kernel runs rules"
+    if strategy.start is not None and "lots" in strategy.start._fields:
+        yield "its strategy holds several lots, which the kernel does not know"
     for name in ("bracket", "sizing"):
         if getattr(strategy, name) is not None:
             yield f"its strategy has a {name}, which the kernel does not know"

@@ -25,7 +25,7 @@ def asked(**changes: Any) -> BacktestRequest:
     ("changes", "words"),
     [
         ({"intervals": ("1h", "4h")}, "2 intervals"),
-        ({"strategy": "dip"}, "step"),
+        ({"strategy": "dip"}, "several lots"),
         ({"exits": Exits(stop_loss_percent=Decimal(2))}, "exits"),
         ({"entries": Entries(cooldown_candles=2)}, "entries"),
         ({"costs": Costs(slippage_of_range=Decimal("0.1"))}, "range"),
