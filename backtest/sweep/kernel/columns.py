@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from backtest.sweep.kernel.exact import divided, times
+from backtest.sweep.kernel.exact import divided, times, whole
 from trading.candle_columns import Integers
 from trading.candles import UNIT, Candle
 from trading.features.inputs import Recent
@@ -85,15 +85,14 @@ def bands(  # noqa: PLR0913, PLR0917 - as every feature of a program
         for i in range(a, known):
             out[row + n, i - base + 1] = np.nan
     divisor = np.float64(size * unit)
-    coarse = np.float64(UNIT // unit)
+    coarse = UNIT // unit
     for i in range(known, b):
         total = totals.closes[i + 1] - totals.closes[i + 1 - size]
         off = total - size * totals.middle
         spread = size * (totals.squares[i + 1] - totals.squares[i + 1 - size]) - off * off
-        high = np.float64(spread)
-        exactly = times(times((high, np.float64(spread - np.int64(high))), coarse), coarse)
+        exactly = times(times(whole(spread), coarse), coarse)
         middle = np.float64(total) / divisor
-        reach = width * (np.sqrt(divided(exactly, (np.float64(size * size), 0.0))) / UNIT)
+        reach = width * (np.sqrt(divided(exactly, whole(size * size))) / UNIT)
         upper, lower = middle + reach, middle - reach
         close = np.float64(bars[3, i]) / np.float64(unit)
         out[row, i - base + 1] = middle

@@ -16,7 +16,8 @@ from backtest.requests import BacktestRequest
 from backtest.sources import Source
 from backtest.sweep.evaluator import METRICS, ComboScore, ReferenceEvaluator
 from backtest.sweep.kernel.columns import Kind, Totals
-from backtest.sweep.kernel.exact import exact
+from backtest.sweep.kernel.exact import exact, value_of
+from backtest.sweep.kernel.marks import BLOCK
 from backtest.sweep.kernel.program import Shape, program_of, walking
 from backtest.sweep.kernel.stepping import stepper_of, table_of
 from backtest.sweep.kernel.support import why_not
@@ -38,7 +39,9 @@ _TOGETHER = 128
 _TILE = 4_096
 # Kinds whose steps read prices alone, so that a coarser unit changes no bit of what they return.
 _OF_PRICES = frozenset({"sma", "ema", "rma", "rsi", "macd", "trange", "atr", "returns", "bollinger"})
-_MOST_EXACT, _MOST_WHOLE = 2**53, 2**62
+_MOST_EXACT, _MOST_WHOLE, _MOST_LOTS = 2**53, 2**62, 2**52
+# Far enough below 2**127 for the sum of a few such amounts.
+_MOST_MONEY = 2**121
 _UNITS = (100, 10_000, UNIT)
 
 
@@ -82,7 +85,6 @@ class KernelEvaluator:
         self._source = source = _until(request, source)
         self._tape = Tape.of(request, source)
         self._module = find_module(request.strategy, request.source)
-        self._terms, self._scale = _terms(request, source)
         strategy = load_strategy(request.strategy, request.params, request.source)
         [self._interval] = request.intervals
         self._shape = Shape(strategy, self._interval)
@@ -91,6 +93,10 @@ class KernelEvaluator:
         self._unit = next(unit for unit in _UNITS if unit >= 10**self._tape.decimals) if fine else UNIT
         self._compiled = True
         tape = self._tape
+        try:
+            self._terms, self._scale = _terms(request, source, tape)
+        except OverflowError as error:
+            self._stay_with_reference(error)
         coarse = UNIT // self._unit
         self._bars = tape.bars.copy()
         self._bars[:4] //= coarse
@@ -102,8 +108,10 @@ class KernelEvaluator:
             array.flags.writeable = False
         self._most, self._farthest = int(self._bars[:4].max()), int(abs(closes - middle).max())
         self._minutes = Minutes(
-            tape.opens, tape.highs, tape.lows, tape.closes, tape.first, tape.fundings, tape.times, tape.day_places
-        )
+            tape.opens, tape.highs, tape.lows, tape.closes, tape.first, tape.fundings, tape.times, tape.day_places,
+            _blocks(np.minimum, tape.closes), _blocks(np.maximum, tape.closes), _blocks(np.minimum, tape.lows),
+            _blocks(np.maximum, tape.highs),
+        )  # fmt: skip
 
     def evaluate(self, combos: Sequence[Mapping[str, int | float]]) -> list[ComboScore]:
         """The score of each of ``combos``, in their order; BadInput names a parameter that is wrong."""
@@ -130,7 +138,7 @@ class KernelEvaluator:
         out = np.full((len(fitting), len(FIGURES)), np.nan)
         daily = np.ones((len(fitting), len(self._tape.day_places) + 1))
         statuses = np.zeros(len(fitting), np.int64)
-        rows = np.full((most, 8), np.nan)
+        rows = np.zeros((most, 8), np.int64)
         count = 0
         if planes is not None:
             count = walking()(*planes, self._tape.fills, self._minutes, self._terms, rows, daily, statuses, out)
@@ -195,14 +203,17 @@ class KernelEvaluator:
                 np.empty(_TILE, np.int8), longs, shorts, flats,
             )  # fmt: skip
         except (NumbaError, TypeError) as error:
-            self._compiled = False
-            _log.warning(
-                "strategy not compiled: the reference engine runs it", strategy=shape.strategy.name, error=str(error)
-            )
+            self._stay_with_reference(error)
             return None
         except (ArithmeticError, LookupError, ValueError):
             return None
         return (longs, shorts, flats) if bad < 0 else None
+
+    def _stay_with_reference(self, error: Exception) -> None:
+        self._compiled = False
+        _log.warning(
+            "strategy not compiled: the reference engine runs it", strategy=self._request.strategy, error=str(error)
+        )
 
     def _reference(self, strategy: Strategy) -> ComboScore:
         return ReferenceEvaluator(self._request, self._source).evaluate([strategy.params_dict()])[0]
@@ -220,7 +231,7 @@ class KernelEvaluator:
         )
 
     def _price(self, pair: Any) -> Decimal:
-        return (Decimal(int(pair[0])) + Decimal(int(pair[1]))) / self._scale / UNIT
+        return Decimal(value_of(pair)) / self._scale / UNIT
 
 
 def _score_of(strategy: Strategy, figures: Sequence[float], changes: Sequence[float]) -> ComboScore:
@@ -229,7 +240,7 @@ def _score_of(strategy: Strategy, figures: Sequence[float], changes: Sequence[fl
     return ComboScore(strategy.params_dict(), metrics, int(values["trades"]), tuple(changes[: int(values["days"])]))
 
 
-def _terms(request: BacktestRequest, source: Source) -> tuple[Terms, int]:
+def _terms(request: BacktestRequest, source: Source, tape: Tape) -> tuple[Terms, int]:
     """What is charged, as whole numbers, and what a slipped price is scaled by besides 10**-8."""
     market = source.market
     charges = request.costs.of(market.venue)
@@ -244,26 +255,35 @@ def _terms(request: BacktestRequest, source: Source) -> tuple[Terms, int]:
     fee = int(charges.taker_fee.scaleb(fees))
     buy, sell = (scale + slip) * lot, (scale - slip) * lot
     least = _scaled(market.min_notional, digits)
+    funding = int(charges.funding_per_8h.scaleb(fees)) * lot * scale
+    # One lot at the highest price, with all that it may be multiplied by.
+    marked = lot * scale * steps
+    dearest = max(buy * (steps + fee), 2 * marked * margin[1], abs(funding) * int(tape.times.max(initial=1)))
+    dearest *= tape.most * stake[1]
+    if dearest > _MOST_MONEY or max(*stake, *margin, marked, abs(funding)) > _MOST_WHOLE:
+        raise OverflowError(f"{dearest} steps of money for a lot")
     return Terms(
         capital=exact(_scaled(request.capital, digits)),
         unit=exact(10**digits),
-        buy=float(scale + slip),
-        sell=float(scale - slip),
+        buy=scale + slip,
+        sell=scale - slip,
         buys=exact(buy * steps),
         sells=exact(sell * steps),
         buy_costs=exact(buy * (steps + fee)),
         sell_costs=exact(sell * (steps + fee)),
         sell_gets=exact(sell * (steps - fee)),
-        lot=float(lot * scale * steps),
-        funding=float(int(charges.funding_per_8h.scaleb(fees)) * lot * scale),
+        lot=marked,
+        funding=funding,
         fee=float(charges.taker_fee),
-        stake=float(stake[0]),
-        stake_of=float(stake[1]),
+        stake=stake[0],
+        stake_of=stake[1],
         least=exact(least),
         most_refused=exact(least * (steps + fee) * stake[1] // (steps * stake[0])),
-        margin=float(margin[0]),
-        margin_of=float(margin[1]),
+        margin=margin[0],
+        margin_of=margin[1],
         ruin=exact(least),
+        most_lots=float(min(_MOST_LOTS, _MOST_MONEY // dearest)),
+        most_cash=_MOST_MONEY / max(stake[0], margin[1]),
         is_perp=request.profile == "perp",
         may_short=request.profile != "spot" and not request.entries.long_only,
     ), scale
@@ -280,6 +300,13 @@ def _scaled(number: Decimal, digits: int) -> int:
     """``number`` times a power of ten, rounded up to a whole one where it is finer: it is only compared with."""
     numerator, denominator = number.as_integer_ratio()
     return -(-numerator * int(10**digits) // denominator)
+
+
+def _blocks(choose: np.ufunc, prices: Integers) -> Integers:
+    """The lowest or the highest of each block of minutes, read-only."""
+    found: Integers = choose.reduceat(prices, np.arange(0, len(prices), BLOCK))
+    found.flags.writeable = False
+    return found
 
 
 def _summed(values: Integers) -> Integers:

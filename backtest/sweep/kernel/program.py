@@ -21,7 +21,7 @@ from typing import Any
 import numba
 from numba import njit
 
-from backtest.sweep.kernel import bits, columns, exact, walk
+from backtest.sweep.kernel import bits, columns, exact, marks, walk
 from trading.atomic_files import replacing
 from trading.candles import UNIT
 from trading.features.contract import FeatureDef
@@ -106,7 +106,7 @@ def loaded(name: str, text: str, given: Callable[[], Mapping[str, Any]]) -> Modu
 
 def _name(what: str, *texts: str) -> str:
     """The module's name: of what it is made for, of these texts and of all that is compiled into it besides."""
-    own = (inspect.getsource(part) for part in (bits, columns, exact, walk))
+    own = (inspect.getsource(part) for part in (bits, columns, exact, marks, walk))
     whole = "\0".join((numba.__version__, sys.version, *texts, *own))
     return f"kernel_{what}_{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
 

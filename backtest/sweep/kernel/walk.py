@@ -2,8 +2,7 @@
 
 The money is that of ``trading.accounts``: an order decided at a close fills at the open of the next minute, a price
 ``slippage`` worse, in whole lots; funding comes before fills; a liquidation is taken inside the minute that reaches it;
-everything is marked at each close. Marks between two events follow from the closes alone, so only their lowest, their
-highest and those that end a day are looked at, and a run of them is gone through only where it can deepen the drawdown.
+everything is marked at each close.
 """
 
 from __future__ import annotations
@@ -14,7 +13,18 @@ import numpy as np
 from numba import njit
 
 from backtest.sweep.kernel.bits import next_bit
-from backtest.sweep.kernel.exact import add, divided, floor_divided, subtract, times
+from backtest.sweep.kernel.exact import (
+    add,
+    approximate,
+    divided,
+    floor_divided,
+    is_less,
+    is_negative,
+    subtract,
+    times,
+    whole,
+)
+from backtest.sweep.kernel.marks import PENDING, Marks, blocks_of, deepest_of, marked, range_of
 
 __all__ = ["FIGURES", "OK", "Minutes", "Terms", "walk"]
 
@@ -32,7 +42,9 @@ _DOUBT = 1e-9
 
 
 class Minutes(NamedTuple):
-    """Prices at 10**-8, and of the arrays of a ``Tape`` those that a walk reads."""
+    """Prices at 10**-8, and of the arrays of a ``Tape`` those that a walk reads. The last are the lowest and the
+    highest of each ``BLOCK``.
+    """
 
     opens: Any
     highs: Any
@@ -42,6 +54,10 @@ class Minutes(NamedTuple):
     fundings: Any
     funded: Any
     day_places: Any
+    least_closes: Any
+    most_closes: Any
+    least_lows: Any
+    most_highs: Any
 
 
 class Terms(NamedTuple):
@@ -52,42 +68,33 @@ class Terms(NamedTuple):
     ``lot`` what it is marked at, and ``funding`` what it pays. ``buy`` and ``sell`` are what slippage makes of a price.
     ``stake`` of ``stake_of`` is what of all equity an entry may spend, ``least`` the smallest value of an order, and
     ``ruin`` the equity below which the run ends; with less than ``most_refused`` no order is large enough, whatever the
-    price. ``fee`` is a share, ``margin`` of ``margin_of`` the maintenance margin.
+    price. ``fee`` is a share, ``margin`` of ``margin_of`` the maintenance margin. With at most ``most_lots`` and
+    ``most_cash`` no amount comes near 2**127, whatever the price.
     """
 
     capital: Any
     unit: Any
-    buy: float
-    sell: float
+    buy: int
+    sell: int
     buys: Any
     sells: Any
     buy_costs: Any
     sell_costs: Any
     sell_gets: Any
-    lot: float
-    funding: float
+    lot: int
+    funding: int
     fee: float
-    stake: float
-    stake_of: float
+    stake: int
+    stake_of: int
     least: Any
     most_refused: Any
-    margin: float
-    margin_of: float
+    margin: int
+    margin_of: int
     ruin: Any
+    most_lots: float
+    most_cash: float
     is_perp: bool
     may_short: bool
-
-
-class Marks(NamedTuple):
-    """Equity marked so far: the highest, the deepest fall from one as its share, how many days have ended, the first
-    minute that is not marked, and whether the run is over because no order can be paid. Floats are enough here.
-    """
-
-    peak: float
-    deepest: float
-    day: int
-    place: int
-    is_ruined: bool
 
 
 @njit
@@ -97,13 +104,13 @@ def walk(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one trade after an
     """Trade one combination's decisions; returns whether all was exact, and how many trades there were.
 
     ``longs``, ``shorts`` and ``flats`` have a bit for each candle. Rows of ``trades`` are side, entry minute, exit
-    minute (-1 while open), lots, and entry and exit price as pairs, at 10**-8 times what slippage scales by. ``daily``
-    takes the capital and equity at the end of each day, ``out`` takes ``FIGURES``.
+    minute (-1 while open), lots, and entry and exit price as ``Exact``, at 10**-8 times what slippage scales by.
+    ``daily`` takes the capital and equity at the end of each day, ``out`` takes ``FIGURES``.
     """
     end, count, days = len(minutes.opens), len(fills), len(minutes.day_places)
     daily[0] = divided(terms.capital, terms.unit)
-    nothing = (0.0, 0.0)
-    spent, entry = nothing, nothing
+    nothing = whole(0)
+    spent = nothing
     gains = losses = turnover = 0.0
     wins = closed = held = entered = side = funding = 0
     day: Any = 0
@@ -115,7 +122,9 @@ def walk(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one trade after an
         day += 1
         daily[day] = daily[0]
     cash = terms.capital
-    marks = Marks(cash[0], 0.0, day, place, False)
+    marks = Marks(approximate(cash), 0.0, day, place, False, 0)
+    pending = np.empty(PENDING)
+    unit, buys, sells = approximate(terms.unit), approximate(terms.buys), approximate(terms.sells)
     candle: Any = 0
     # Where a trade was closed for one of the other side, whose candle ``candle`` is then; else -1.
     turning = -1
@@ -125,67 +134,71 @@ def walk(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one trade after an
             candle = (
                 next_bit(longs, shorts, candle, count) if terms.may_short else next_bit(longs, longs, candle, count)
             )
-            stop = fills[candle] if candle < count and subtract(cash, terms.most_refused)[0] >= 0.0 else end
+            stop = fills[candle] if candle < count and not is_less(cash, terms.most_refused) else end
         if stop > marks.place:
-            marks = _marked(marks, cash, nothing, stop, daily, minutes.closes, minutes.day_places, terms)
+            marks = marked(marks, pending, cash, nothing, stop, daily, minutes, unit, terms)
         if marks.is_ruined or stop >= end:
             break
         turning = -1
         side = 1 if _is_set(longs, candle) else -1
         candle += 1
-        opened = np.float64(minutes.opens[stop])
-        lots, spent, value = _bought(opened, side, cash, terms)
+        lots, spent, value = _bought(minutes.opens[stop], side, cash, terms)
         if lots >= _MOST_LOTS:
             status = INEXACT
             break
         if lots == 0.0:
             continue
-        entry, entered = times((opened, 0.0), terms.buy if side > 0 else terms.sell), stop
+        entered = stop
         cash = subtract(cash, spent)
         turnover += value
-        worth = times((side * lots, 0.0), terms.lot)
-        while funding < len(minutes.fundings) and minutes.fundings[funding] <= stop:
-            funding += 1
+        worth = times(whole(side * lots), terms.lot)
         leave = next_bit(flats, shorts, candle, count) if side > 0 else next_bit(flats, longs, candle, count)
         until = fills[leave] if leave < count else end
         is_forced = False
+        reference = np.int64(0)
+        if terms.is_perp:
+            while funding < len(minutes.fundings) and minutes.fundings[funding] <= stop:
+                funding += 1
         while True:
-            pays = terms.is_perp and funding < len(minutes.fundings) and minutes.fundings[funding] <= until
-            stop = minutes.fundings[funding] if pays else until
-            reference = np.int64(0)
+            stop, pays = until, False
             if terms.is_perp:
-                limit = _limit(cash, lots, side, terms)
-                hit = _reached(minutes.lows, minutes.highs, marks.place, stop, limit, side)
-                if hit < stop:
-                    is_forced, stop = True, hit
-                    reference = min(limit, minutes.opens[hit]) if side > 0 else max(limit, minutes.opens[hit])
+                if funding < len(minutes.fundings) and minutes.fundings[funding] <= until:
+                    stop, pays = minutes.fundings[funding], True
+                if _may_reach(minutes, marks.place, stop, cash, lots, side, terms):
+                    limit = _limit(cash, lots, side, terms)
+                    hit = _reached(minutes.lows, minutes.highs, marks.place, stop, limit, side)
+                    if hit < stop:
+                        is_forced, stop = True, hit
+                        reference = min(limit, minutes.opens[hit]) if side > 0 else max(limit, minutes.opens[hit])
             if stop > marks.place:
                 first = marks.place
-                marks = _marked(marks, cash, worth, stop, daily, minutes.closes, minutes.day_places, terms)
+                marks = marked(marks, pending, cash, worth, stop, daily, minutes, unit, terms)
                 held += marks.place - first
             if marks.is_ruined or is_forced or not pays:
                 break
             # Before this minute's open, on what was held until then.
-            value = times(times((lots, 0.0), np.float64(minutes.opens[stop])), terms.funding)
-            value = times(value, np.float64(side * minutes.funded[funding]))
-            cash = subtract(cash, value)
+            paid = times(times(times(whole(lots), minutes.opens[stop]), terms.funding), side * minutes.funded[funding])
+            cash = subtract(cash, paid)
             funding += 1
-        if marks.is_ruined or stop >= end:
+            if abs(approximate(cash)) > terms.most_cash:
+                status = INEXACT
+                break
+        if marks.is_ruined or stop >= end or status != OK:
             break
         if not is_forced:
             reference = minutes.opens[stop]
-        value = times(times(terms.sells if side > 0 else terms.buys, np.float64(reference)), lots)
-        got = times(times(terms.sell_gets if side > 0 else terms.buy_costs, np.float64(reference)), side * lots)
+        got = times(times(terms.sell_gets if side > 0 else terms.buy_costs, reference), side * lots)
         cash = add(cash, got)
-        turnover += value[0]
-        profit = subtract(got, spent)[0]
+        turnover += (sells if side > 0 else buys) * np.float64(reference) * lots
+        profit = approximate(subtract(got, spent))
         if profit > 0.0:
             wins += 1
             gains += profit
         elif profit < 0.0:
             losses -= profit
         if closed < len(trades):
-            price = times((np.float64(reference), 0.0), terms.sell if side > 0 else terms.buy)
+            entry = times(whole(minutes.opens[entered]), terms.buy if side > 0 else terms.sell)
+            price = times(whole(reference), terms.sell if side > 0 else terms.buy)
             _write(trades[closed], side, entered, stop, lots, entry, price)
         closed += 1
         lots = 0.0
@@ -197,11 +210,12 @@ def walk(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one trade after an
         else:
             candle = leave + 1
     if lots > 0.0 and closed < len(trades):
-        _write(trades[closed], side, entered, -1, lots, entry, (np.nan, np.nan))
+        entry = times(whole(minutes.opens[entered]), terms.buy if side > 0 else terms.sell)
+        _write(trades[closed], side, entered, -1, lots, entry, nothing)
     day = marks.day
     newest = cash
     if lots > 0.0:
-        newest = add(cash, times(times((side * lots, 0.0), terms.lot), np.float64(minutes.closes[marks.place - 1])))
+        newest = add(cash, times(times(whole(side * lots), terms.lot), minutes.closes[marks.place - 1]))
     if marks.is_ruined:
         # The day of the last mark is the last of all.
         day = np.searchsorted(minutes.day_places, marks.place - 1) + 1
@@ -211,10 +225,10 @@ def walk(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one trade after an
     out[1] = 1.0 if lots > 0.0 else 0.0
     out[2] = divided(subtract(newest, terms.capital), terms.capital)
     out[3] = divided(newest, terms.unit)
-    out[6] = marks.deepest
+    out[6] = deepest_of(pending, marks.pending, marks.deepest, minutes.closes)
     out[7] = wins / closed if closed else np.nan
     out[8] = gains / losses if losses > 0.0 else np.nan
-    out[9] = turnover / terms.unit[0] * terms.fee
+    out[9] = turnover / unit * terms.fee
     out[10] = held / (marks.place - place) if marks.place > place else np.nan
     return status, closed + (1 if lots > 0.0 else 0)
 
@@ -224,88 +238,65 @@ def _is_set(words: Any, place: Any) -> Any:
     return (words[place >> 6] >> np.uint64(place & 63)) & np.uint64(1) == np.uint64(1)
 
 
-@njit(forceinline=True)
+@njit
 def _write(row: Any, side: Any, entered: Any, left: Any, lots: Any, entry: Any, price: Any) -> None:
-    row[0], row[1], row[2], row[3] = side, entered, left, lots
+    row[0], row[1], row[2], row[3] = side, entered, left, np.int64(lots)
     row[4], row[5] = entry
     row[6], row[7] = price
 
 
-@njit
-def _bought(opened: float, side: int, cash: Any, terms: Any) -> Any:
-    """As many lots as the stake pays at the open, fee included: their number (0 if refused), what is spent, and their
-    value.
+@njit(forceinline=True)
+def _bought(opened: Any, side: int, cash: Any, terms: Any) -> Any:
+    """As many lots as the stake pays at the open, fee included: their number, which is 0 if refused and ``_MOST_LOTS``
+    if it cannot be counted exactly, what is spent, and their value as a float.
     """
     one = times(terms.buy_costs if side > 0 else terms.sell_costs, opened)
+    if abs(approximate(cash)) > terms.most_cash:
+        return _MOST_LOTS, one, 0.0
     if terms.stake == terms.stake_of:
         lots = floor_divided(cash, one)
     else:
         lots = floor_divided(times(cash, terms.stake), times(one, terms.stake_of))
+    if lots > terms.most_lots:
+        return _MOST_LOTS, one, 0.0
     value = times(times(terms.buys if side > 0 else terms.sells, opened), lots)
-    if cash[0] <= 0.0 or subtract(value, terms.least)[0] < 0.0:
+    if is_negative(cash) or is_less(value, terms.least):
         lots = 0.0
     if side > 0:
-        return lots, times(one, lots), value[0]
-    return lots, times(times(terms.sell_gets, opened), -lots), value[0]
+        return lots, times(one, lots), approximate(value)
+    return lots, times(times(terms.sell_gets, opened), -lots), approximate(value)
 
 
 @njit(forceinline=True)
-def _marked(marks: Any, cash: Any, worth: Any, stop: Any, daily: Any, closes: Any, day_places: Any, terms: Any) -> Any:
-    """Mark ``cash`` and a position of ``worth`` a price unit at each close from ``marks.place`` up to ``stop``."""
-    first, last, day = marks.place, stop - 1, marks.day
-    peak, deepest = marks.peak, marks.deepest
-    worst = best = cash[0]
-    if worth[0] != 0.0:
-        low, high = _range(closes, first, stop)
-        worst += worth[0] * np.float64(low if worth[0] > 0.0 else high)
-        best += worth[0] * np.float64(high if worth[0] > 0.0 else low)
-    # Where a float might be in doubt, all digits decide.
-    is_ruined = False
-    if worst < terms.ruin[0] * (1.0 + _DOUBT) or worst <= _DOUBT * abs(cash[0]):
-        last = first
-        while last < stop - 1 and not _is_ruin(add(cash, times(worth, np.float64(closes[last]))), terms):
-            last += 1
-        is_ruined = _is_ruin(add(cash, times(worth, np.float64(closes[last]))), terms)
-    if is_ruined or (best >= peak and best - worst > deepest * best):
-        for i in range(first, last + 1):
-            now = cash[0] + worth[0] * np.float64(closes[i])
-            if now >= peak:
-                peak = now
-            else:
-                deepest = max(deepest, (peak - now) / peak)
-    elif best >= peak:
-        peak = best
-    else:
-        deepest = max(deepest, (peak - worst) / peak)
-    while day < len(day_places) and day_places[day] <= last:
-        close = np.float64(closes[day_places[day]])
-        day += 1
-        daily[day] = (cash[0] + worth[0] * close) / terms.unit[0]
-    return Marks(peak, deepest, day, last + 1, is_ruined)
-
-
-@njit
-def _is_ruin(worth: Any, terms: Any) -> Any:
-    return worth[0] <= 0.0 or subtract(worth, terms.ruin)[0] < 0.0
+def _may_reach(minutes: Any, a: int, b: int, cash: Any, lots: float, side: int, terms: Any) -> Any:
+    """Whether a minute from ``a`` up to ``b`` may reach the price of liquidation, as far as whole blocks tell."""
+    if side > 0 and not is_negative(cash):
+        return False
+    low, high = blocks_of(minutes.least_lows, minutes.most_highs, a, b)
+    owed = approximate(cash) * np.float64(terms.margin_of)
+    size = lots * np.float64(terms.lot)
+    if side > 0:
+        size *= np.float64(terms.margin_of - terms.margin)
+        return size * np.float64(low) <= -owed * (1.0 + _DOUBT)
+    size *= np.float64(terms.margin_of + terms.margin)
+    return size * np.float64(high) >= owed * (1.0 - _DOUBT)
 
 
 @njit
 def _limit(cash: Any, lots: float, side: int, terms: Any) -> Any:
     """The price of liquidation at 10**-8, rounded against us: 0 for a long and the highest for a short without one."""
     size = times(
-        times((lots, 0.0), terms.lot), terms.margin_of - terms.margin if side > 0 else terms.margin_of + terms.margin
+        times(whole(lots), terms.lot), terms.margin_of - terms.margin if side > 0 else terms.margin_of + terms.margin
     )
     owed = times(cash, terms.margin_of)
     if side > 0:
-        if owed[0] >= 0.0:
-            return np.int64(0)
-        return np.int64(floor_divided((-owed[0], -owed[1]), size))
-    if owed[0] <= 0.0:
+        return np.int64(floor_divided(subtract(whole(0), owed), size)) if is_negative(owed) else np.int64(0)
+    if is_negative(subtract(owed, whole(1))):
         return np.int64(1)
     found = floor_divided(owed, size)
     if found >= _MOST_LOTS:
         return np.int64(2**62)
-    if subtract(owed, times(size, found))[0] > 0.0:
+    if is_less(times(size, found), owed):
         found += 1.0
     return max(np.int64(1), np.int64(found))
 
@@ -314,27 +305,18 @@ def _limit(cash: Any, lots: float, side: int, terms: Any) -> Any:
 def _reached(lows: Any, highs: Any, a: int, b: int, limit: int, side: int) -> int:
     """The first minute from ``a`` up to ``b`` that reaches ``limit``, or ``b``."""
     if side > 0:
-        if limit <= 0 or _range(lows, a, b)[0] > limit:
+        if limit <= 0 or range_of(lows, a, b)[0] > limit:
             return b
         for i in range(a, b):
             if lows[i] <= limit:
                 return i
         return b
-    if _range(highs, a, b)[1] < limit:
+    if range_of(highs, a, b)[1] < limit:
         return b
     for i in range(a, b):
         if highs[i] >= limit:
             return i
     return b
-
-
-@njit(forceinline=True)
-def _range(closes: Any, a: int, b: int) -> Any:
-    low = high = closes[min(a, len(closes) - 1)]
-    for i in range(a, b):
-        low = min(low, closes[i])
-        high = max(high, closes[i])
-    return low, high
 
 
 @njit
@@ -348,10 +330,14 @@ def _figures(daily: Any, out: Any) -> None:
     out[11] = count
     if count < 2:
         return
-    total, squares, down = (0.0, 0.0), 0.0, 0.0
+    total = rest = squares = down = 0.0
     for i in range(count):
-        total = add(total, (daily[i + 1] / daily[i] - 1, 0.0))
-    mean = total[0] / count
+        change = daily[i + 1] / daily[i] - 1
+        # What the rounding of each sum loses is summed beside it (Neumaier 1974).
+        now = total + change
+        rest += (total - now) + change if abs(total) >= abs(change) else (change - now) + total
+        total = now
+    mean = (total + rest) / count
     for i in range(count):
         change = daily[i + 1] / daily[i] - 1
         squares += (change - mean) ** 2
