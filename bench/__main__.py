@@ -21,7 +21,7 @@ from trading.errors import BadInput, MantaError
 
 SUBJECTS = (
     "memory", "latency", "startup", "replay", "restart", "api", "backfill", "data", "pressure", "markets", "reference",
-    "sweep",
+    "sweep", "scale",
 )  # fmt: skip
 _PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 

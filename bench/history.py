@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 
 from trading.candle_columns import CandleColumns
 from trading.candle_files import load_columns
-from trading.candles import Hole, HoleReason
+from trading.candles import Candle, Hole, HoleReason
 from trading.config.model import Config
 from trading.intervals import MINUTE_MS
 from trading.markets import Market
@@ -24,7 +25,7 @@ from trading.storage.postgres import BundledPostgres
 from trading.storage.quality import record_hole
 from trading.venues.simulator.sample import SAMPLE_FILE, SAMPLE_START_MS, SESSION_START_MS
 
-__all__ = ["SAMPLE", "history_pieces", "prepare", "store_market"]
+__all__ = ["SAMPLE", "carried", "history_pieces", "prepare", "store_market"]
 
 YEARS_MINUTES = 2 * 365 * 1440
 _REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "candles_1m"
@@ -49,6 +50,28 @@ def history_pieces() -> tuple[str, list[CandleColumns]]:
     width = sample.end_ms - sample.start_ms
     copies = -(-YEARS_MINUTES * MINUTE_MS // width)
     return "the sample repeated", [_moved(sample, -width * number) for number in range(copies, 0, -1)]
+
+
+def carried(pieces: Sequence[CandleColumns]) -> list[Candle]:
+    """All minutes from first to last: an absent one has the close before it, and no volume."""
+    found: list[Candle] = []
+    for piece in pieces:
+        for candle in piece.candles():
+            while found and found[-1].close_time_ms < candle.open_time_ms:
+                last = found[-1]
+                close, end_ms = last.close, last.close_time_ms
+                found.append(
+                    last._replace(
+                        open_time_ms=end_ms,
+                        close_time_ms=end_ms + MINUTE_MS,
+                        open=close,
+                        high=close,
+                        low=close,
+                        volume=0,
+                    )
+                )
+            found.append(candle)
+    return found
 
 
 async def prepare(folder: Path, config: Config) -> tuple[str, int]:

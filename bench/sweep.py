@@ -20,14 +20,11 @@ from backtest.sweep.evaluator import Number
 from backtest.sweep.kernel import KernelEvaluator
 from backtest.sweep.kernel.evaluate import KernelTrade
 from bench.figures import Effort, Figure, Report, Table
-from bench.history import SAMPLE, history_pieces
+from bench.history import SAMPLE, carried, history_pieces
 from bench.rivals import Contest, Outcome, rival_outcomes
 from bench.samples import spread
-from trading.candle_columns import CandleColumns
-from trading.candles import Candle
 from trading.config.costs import Costs
 from trading.errors import MantaError
-from trading.intervals import MINUTE_MS
 from trading.strategies.registry import load_strategy
 
 __all__ = ["measure"]
@@ -88,7 +85,7 @@ WORK = (
 async def measure(effort: Effort) -> Report:
     """Score 125 combinations a call, warm, on one core: long or flat, and long or short; then let the rival do some."""
     words, pieces = history_pieces()
-    candles = _carried(pieces)
+    candles = carried(pieces)
     source = Source(candles, [], SAMPLE, known_market=True)
     reads = [_cold_read(len(candles)) for _ in range(effort.runs)]
     read = median(reads)
@@ -182,28 +179,6 @@ def _agreed(item: Found, own: Sequence[Outcome]) -> str:
         return "–"
     ours, equal = sum(len(contest.ours) for contest in item.contests), sum(each.equal for each in own)
     return f"{equal:,} of {ours:,}; it makes {sum(each.trades for each in own):,}"
-
-
-def _carried(pieces: Sequence[CandleColumns]) -> list[Candle]:
-    """All minutes from first to last: an absent one has the close before it, and no volume."""
-    found: list[Candle] = []
-    for piece in pieces:
-        for candle in piece.candles():
-            while found and found[-1].close_time_ms < candle.open_time_ms:
-                last = found[-1]
-                close, end_ms = last.close, last.close_time_ms
-                found.append(
-                    last._replace(
-                        open_time_ms=end_ms,
-                        close_time_ms=end_ms + MINUTE_MS,
-                        open=close,
-                        high=close,
-                        low=close,
-                        volume=0,
-                    )
-                )
-            found.append(candle)
-    return found
 
 
 def _compare(request: BacktestRequest, source: Source, combo: dict[str, Number]) -> int:

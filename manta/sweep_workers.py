@@ -20,7 +20,7 @@ from trading.config.loading import data_dir, load_config
 from trading.config.model import Config
 from trading.errors import MantaError
 
-__all__ = ["sweep_workers"]
+__all__ = ["own_ray", "sweep_workers"]
 
 _STOP_S = 5.0
 _STORE_MB = 512
@@ -46,13 +46,16 @@ async def sweep_workers(config_path: Path | None, count: int | None) -> AsyncIte
         async with _connected(address, str(token) if token is not None else None) as pool_of:
             yield pool_of(count)
         return
-    async with _own_ray(config, folder, count or len(os.sched_getaffinity(0))) as pool:
+    async with own_ray(config, folder, count or len(os.sched_getaffinity(0))) as pool:
         yield pool
 
 
 @asynccontextmanager
-async def _own_ray(config: Config, data: Path, count: int) -> AsyncIterator[Pool]:
-    """A node that dies with this process, however that ends; what a killed one left in its folder is removed first."""
+async def own_ray(config: Config, data: Path, count: int) -> AsyncIterator[Pool]:
+    """``count`` workers of a node that dies with this process, however that ends.
+
+    What a killed one left in its folder is removed first. Ray can be begun once in a process.
+    """
     notes = data / "sweeps"
     _clear_dead(notes)
     own = notes / f"{os.getpid()} {birth_mark(os.getpid())}".replace("/", "_")
@@ -68,7 +71,7 @@ async def _own_ray(config: Config, data: Path, count: int) -> AsyncIterator[Pool
         await head.start(settings, port, _environment(head.token_path) | {MARK: session})
         await asyncio.to_thread(head.shed)
         async with _connected(f"127.0.0.1:{port}", head.token_path) as pool_of:
-            yield pool_of(count)
+            yield pool_of()
     finally:
         await asyncio.to_thread(head.end, Deadline(), _STOP_S)
         shutil.rmtree(own, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from typing import Any
 
@@ -19,10 +20,14 @@ _ENVIRONMENT = {"env_vars": {"MANTA_SWEEP": "1"}}
 
 
 class RayPool(Pool):
-    """Needs a connection to Ray. The candles go into the object store once; a task whose worker dies is done again."""
+    """Needs a connection to Ray. The candles go into the object store once; a task whose worker dies is done again.
+
+    ``workers`` is how many tasks there are at most at a time; without it each core has its next one waiting.
+    """
 
     def __init__(self, workers: int | None = None) -> None:
         self._most = workers
+        self._turn = contextlib.nullcontext() if workers is None else asyncio.Semaphore(workers)
         self._work: Any = None
         self._running: set[Any] = set()
 
@@ -37,14 +42,15 @@ class RayPool(Pool):
         self._work = ray.put(work)
 
     async def score(self, batch: Batch) -> list[ComboScore]:
-        reference = _score.remote(self._work, batch)
-        self._running.add(reference)
-        try:
-            return await asyncio.wrap_future(reference.future())
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from error
-        finally:
-            self._running.discard(reference)
+        async with self._turn:
+            reference = _score.remote(self._work, batch)
+            self._running.add(reference)
+            try:
+                return await asyncio.wrap_future(reference.future())
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from error
+            finally:
+                self._running.discard(reference)
 
     def close(self) -> None:
         for reference in self._running:
