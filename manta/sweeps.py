@@ -29,7 +29,7 @@ from trading.atomic_files import replacing
 from trading.errors import BadInput
 from trading.storage import sweeps
 from trading.storage.database import Connection, Database
-from trading.storage.migrate import migrate
+from trading.storage.migrate import migrate, read_origin
 
 __all__ = [
     "Wanted",
@@ -287,8 +287,9 @@ def _bar(*, quiet: bool) -> Iterator[Callable[[Told], None]]:
 def _with_database(config_path: Path | None, work: Callable[[Database], Awaitable[T]]) -> T:
     async def run() -> T:
         async with database_target(config_path) as target:
-            await migrate(target, "venue")
             async with Database(target, application_name="manta sweep") as database:
+                # It only reads candles, so those of a demo are as good.
+                await migrate(target, await database.run(read_origin) or "venue")
                 return await work(database)
 
     return asyncio.run(run())
