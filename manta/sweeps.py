@@ -286,11 +286,13 @@ def _bar(*, quiet: bool) -> Iterator[Callable[[Told], None]]:
 
 def _with_database(config_path: Path | None, work: Callable[[Database], Awaitable[T]]) -> T:
     async def run() -> T:
-        async with database_target(config_path) as target:
-            async with Database(target, application_name="manta sweep") as database:
-                # It only reads candles, so those of a demo are as good.
-                await migrate(target, await database.run(read_origin) or "venue")
-                return await work(database)
+        async with (
+            database_target(config_path) as target,
+            Database(target, application_name="manta sweep") as database,
+        ):
+            # It only reads candles, so those of a demo are as good.
+            await migrate(target, await database.run(read_origin) or "venue")
+            return await work(database)
 
     return asyncio.run(run())
 
