@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trading.accounts.fills import FUNDING_MS
 from trading.candle_columns import CandleColumns, Integers
+from trading.candle_series import CandleSeries
 from trading.candles import Candle, Hole, HoleReason, Source
 from trading.errors import BadInput
 from trading.fold import fold
 from trading.fold_columns import fold_columns, touched
-from trading.intervals import DAY_MS, HOUR_MS, MINUTE, MINUTE_MS
+from trading.intervals import DAY_MS, HOUR_MS, MINUTE
 
 __all__ = ["Minutes"]
 
-_PLACE = {name: place for place, name in enumerate(Candle._fields)}
 _EXTRAS = ("quote_volume", "trade_count", "taker_buy_volume")
 
 
@@ -31,12 +30,12 @@ class Minutes:
     """
 
     def __init__(self, candles: Sequence[Candle]) -> None:
-        self.market = candles[0].market
+        series = CandleSeries.of(candles)
+        self.market = series.market
         self.candles = candles
-        self.open_ms = self._column("open_time_ms")
-        self.close_ms = self.open_ms + MINUTE_MS
-        self.open, self.high = self._column("open"), self._column("high")
-        self.low, self.close = self._column("low"), self._column("close")
+        self.series = series
+        self.open_ms, self.close_ms = series.open_time_ms, series.close_time_ms
+        self.open, self.high, self.low, self.close = series.open, series.high, series.low, series.close
         before_ms = np.concatenate([self.open_ms[:1], self.close_ms[:-1]])
         # The first funding at or after the close before comes by this open.
         self.fundings = _places(-(-before_ms // FUNDING_MS) * FUNDING_MS <= self.open_ms)
@@ -59,9 +58,9 @@ class Minutes:
         try:
             folded = fold_columns(columns, interval, start_ms=min(starts), end_ms=max(ends))
         except BadInput:
-            return fold(self.candles, interval, holes)
+            return fold(list(self.candles), interval, holes)
         if any(getattr(folded, name) is None and getattr(columns, name) is not None for name in _EXTRAS):
-            return fold(self.candles, interval, holes)
+            return fold(list(self.candles), interval, holes)
         made = folded.candles(Source.DERIVED.value)
         opens, closes = folded.open_time_ms, folded.close_time_ms
         for place in np.unique(np.searchsorted(closes, self.open_ms[odd], side="right")).tolist():
@@ -77,28 +76,18 @@ class Minutes:
 
     def _columns(self) -> tuple[CandleColumns, list[int]]:
         """All that is folded, and the places of minutes of which something is unknown or lent: they are 0 there."""
-        is_odd = np.zeros(len(self), np.bool_)
-        if {*map(itemgetter(_PLACE["origin"]), self.candles)} != {None}:
-            is_odd |= np.array([candle.origin is not None for candle in self.candles], np.bool_)
-        extras: dict[str, Integers | None] = {}
+        series = self.series
+        is_odd = series.is_lent
+        extras: dict[str, Integers | None] = dict.fromkeys(_EXTRAS)
         for name in _EXTRAS:
-            if getattr(self.candles[0], name) is None and {*map(itemgetter(_PLACE[name]), self.candles)} == {None}:
-                extras[name] = None
-                continue
-            try:
-                extras[name] = self._column(name)
-            except TypeError:
-                values = [getattr(candle, name) for candle in self.candles]
-                extras[name] = np.array([value or 0 for value in values], np.int64)
-                is_odd |= np.array([value is None for value in values], np.bool_)
+            if (found := series.known(name)) is not None:
+                extras[name], unknown = found
+                is_odd |= unknown
         columns = CandleColumns(
-            self.market, MINUTE, self.open_ms, self.open, self.high, self.low, self.close, self._column("volume"),
+            self.market, MINUTE, self.open_ms, self.open, self.high, self.low, self.close, series.volume,
             extras["quote_volume"], extras["trade_count"], extras["taker_buy_volume"],
         )  # fmt: skip
         return columns, _places(is_odd)
-
-    def _column(self, name: str) -> Integers:
-        return np.fromiter(map(itemgetter(_PLACE[name]), self.candles), np.int64, len(self.candles))
 
 
 def within(places: Sequence[int], first: int, last: int) -> Sequence[int]:

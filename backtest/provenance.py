@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 import trading
 from trading.accounts.records import Order, Record
@@ -34,6 +35,8 @@ _MEANING: Mapping[str, str] = {
     "python": "Python's version",
     "seed": "the seed",
 }
+
+_FACTS = ("open_time_ms", "close_time_ms", "open", "high", "low", "close", "volume")
 
 
 def provenance_of(
@@ -81,10 +84,13 @@ def code_fingerprint() -> str:
 def data_fingerprint(sources: Sequence[Source]) -> str:
     """Of the market facts alone: where a candle came from and when it was received changes nothing."""
     digest = hashlib.sha256()
-    pack = struct.Struct("<7q?").pack
     for source in sources:
-        for c in source.candles:
-            digest.update(pack(c.open_time_ms, c.close_time_ms, c.open, c.high, c.low, c.close, c.volume, c.complete))
+        series = source.series
+        rows = np.empty(len(series), [*((name, "<i8") for name in _FACTS), ("complete", "?")])
+        for name in _FACTS:
+            rows[name] = getattr(series, name)
+        rows["complete"] = series.is_complete
+        digest.update(rows.tobytes())
         for hole in source.holes:
             digest.update(f"{hole.from_ms}-{hole.to_ms} {hole.reason}\n".encode())
         market = source.market

@@ -23,6 +23,7 @@ from trading.accounts.records import SleeveKey
 from trading.accounts.score import EquityCurve, Score
 from trading.accounts.trades import Trade
 from trading.brain import BrainState, FeatureValue, Reseed
+from trading.candle_series import CandleSeries, by_market
 from trading.candles import Candle, Hole
 from trading.config.model import Book, Costs, FeatureSpec
 from trading.events import Signal, end_ms
@@ -56,7 +57,7 @@ class ReferenceResult:
 
 
 def run_reference(  # noqa: PLR0913 - one call says all that a run depends on
-    candles: Sequence[Candle],
+    candles: Sequence[Candle] | Sequence[CandleSeries],
     *,
     instances: Sequence[Instance],
     book_id: str,
@@ -73,7 +74,8 @@ def run_reference(  # noqa: PLR0913 - one call says all that a run depends on
     stop_when_ruined: bool = False,
     by_minute: bool = False,
 ) -> ReferenceResult:
-    """Run ``instances`` of one book over 1m ``candles`` of one market or several, those of each in order of time.
+    """Run ``instances`` of one book over 1m ``candles`` of one market or several, those of each in order of time, or a
+    series of each market.
 
     Candles that close at or before ``live_from_ms`` only warm up: to equal a live run, begin with the candle that it
     began with, because a longer history may be warm where it was not. ``holes`` are the *missing* minutes; every other
@@ -86,10 +88,10 @@ def run_reference(  # noqa: PLR0913 - one call says all that a run depends on
     Of one market, minutes in which a book has nothing to do are passed over, many at once, with the same result.
     ``by_minute``, and ``every_mark``, handle each by itself, as a live run does.
     """
-    by_market = _by_market(candles)
-    names = list(by_market)
-    least = _least_order(markets, by_market) if stop_when_ruined else None
-    minutes = Minutes(candles) if not by_minute and not every_mark and len(names) == 1 else None
+    candles_of = by_market(candles)
+    names = list(candles_of)
+    least = _least_order(markets, candles_of) if stop_when_ruined else None
+    minutes = Minutes(candles_of[names[0]]) if not by_minute and not every_mark and len(names) == 1 else None
     [first] = minutes.closed_by([live_from_ms]) if minutes is not None else [0]
     sleeves = divide_capital(instances, book_id, book.capital)
     state = ExecutionState(book_id, book, sleeves, markets, suppressed=suppressed)
@@ -111,9 +113,9 @@ def run_reference(  # noqa: PLR0913 - one call says all that a run depends on
     run = _Run(BrainState(instances, features, names), accounts, live_from_ms, on_progress or _tell_nobody)
     intervals = _intervals(instances, features)
     if minutes is None:
-        run.step(_together(by_market, intervals, holes, natives))
+        run.step(_together(candles_of, intervals, holes, natives))
     else:
-        last_ms = candles[-1].close_time_ms
+        last_ms = int(minutes.close_ms[-1])
         run.pass_over(minutes, _longer(minutes.fold, last_ms, intervals, holes, natives))
     (trades, whole, parts), *twins = [account.finish() for account in accounts]
     account = accounts[0]
@@ -209,18 +211,8 @@ def _least_order(markets: Sequence[Market], traded: Collection[str]) -> Decimal:
     return min(market.min_notional for market in markets if market.key in traded)
 
 
-def _by_market(candles: Sequence[Candle]) -> dict[str, Sequence[Candle]]:
-    """The candles of each market, by its key in the order of their first."""
-    if len({*map(itemgetter(0), candles)}) == 1:
-        return {candles[0].market: candles}
-    found: dict[str, list[Candle]] = {}
-    for candle in candles:
-        found.setdefault(candle.market, []).append(candle)
-    return dict(found)
-
-
 def _together(
-    by_market: Mapping[str, Sequence[Candle]],
+    candles_of: Mapping[str, Sequence[Candle]],
     intervals: Sequence[str],
     holes: Sequence[Hole],
     natives: Sequence[Candle],
@@ -233,7 +225,7 @@ def _together(
             [hole for hole in holes if hole.market == name],
             [item for item in natives if item.market == name],
         )
-        for name, minutes in by_market.items()
+        for name, minutes in candles_of.items()
     ]
     return streams[0] if len(streams) == 1 else merge(*streams, key=end_ms)
 

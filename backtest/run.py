@@ -68,7 +68,7 @@ def simulate(
             on_progress((position_ms - span.from_ms) / max(1, span.to_ms - span.from_ms))
 
     result = run_reference(
-        _joined([source.candles for source in sources]),
+        [source.series for source in sources],
         instances=[replace(instance, book=book) for instance in request.instances(span.from_ms)],
         book_id=book,
         book=request.book(sources[0].market.quote),
@@ -107,7 +107,7 @@ def run_backtest(
     traded = replace(span, to_ms=result.ruined_ms or span.to_ms)
     records = result.records
     names = {item.instance_id: item.name for item in instances}
-    candles = _joined([source.candles for source in sources])
+    candles = [source.series for source in sources]
     figures, reached = measure(Run(result.equity, result.trades, records.fills, records.transfers, candles, names))
     markets = {source.market.key: _minutes(source, traded) for source in sources}
     summary = {
@@ -204,7 +204,5 @@ def _parts(result: ReferenceResult, instances: Sequence[Instance]) -> dict[str, 
 
 
 def _joined(parts: Sequence[Sequence[Any]]) -> list[Any]:
-    """All of them in a row; of one the same, since a long history is not copied."""
-    if len(parts) == 1 and isinstance(parts[0], list):
-        return parts[0]
+    """All of them in a row."""
     return [item for part in parts for item in part]

@@ -8,17 +8,22 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
+
 from backtest.coarse import as_minutes, check_foldable
 from backtest.covered import check_past, uncovered
 from backtest.requests import RunRequest, check_quotes
 from trading.candle_files import load_columns
+from trading.candle_series import CandleSeries
 from trading.candles import Candle, Hole
+from trading.candles import Source as CandleSource
 from trading.errors import BadInput, DataHole
 from trading.instances import history_ms
-from trading.intervals import MINUTE, MINUTE_MS, Interval, parse_interval
+from trading.intervals import MINUTE, MINUTE_MS, Interval
 from trading.markets import Market, split_market
 from trading.storage import candles, natives, quality
 from trading.storage import markets as stored_markets
+from trading.storage.candle_series import read_series
 from trading.storage.database import Connection
 
 __all__ = ["Source", "Span", "check_missing", "cut_for", "load_file", "load_sources", "market_named", "span_of"]
@@ -34,16 +39,21 @@ class Source:
     ``natives`` are the venue's own longer candles.
     """
 
-    candles: list[Candle]
+    candles: Sequence[Candle]
     holes: list[Hole]
     market: Market
     known_market: bool
     width: Interval = MINUTE
     natives: tuple[Candle, ...] = ()
 
+    @property
+    def series(self) -> CandleSeries:
+        """The candles as columns."""
+        return CandleSeries.of(self.candles)
+
     def bars(self, from_ms: int, to_ms: int) -> int:
         """How many candles of ``width`` close after ``from_ms`` and not after ``to_ms``."""
-        seen = sum(1 for candle in self.candles if from_ms < candle.close_time_ms <= to_ms)
+        seen = len(self.series.closing(from_ms, to_ms))
         return seen if self.width == MINUTE else -(-seen // 2)
 
     def missing(self, from_ms: int, to_ms: int) -> int:
@@ -86,23 +96,22 @@ def check_missing(request: RunRequest, sources: Sequence[Source], span: Span) ->
 
 def cut_for(request: RunRequest, source: Source) -> Source:
     """Of ``source`` what a run of ``request`` alone would load: the history that warms it up, and its range."""
-    candles = source.candles
+    series = source.series
     if request.start_ms is not None:
         from_ms = request.start_ms - history_ms(request.config())
-        if candles and candles[0].open_time_ms < from_ms:
-            candles = [candle for candle in candles if candle.open_time_ms >= from_ms]
-    if request.end_ms is not None and candles and candles[-1].close_time_ms > request.end_ms:
-        candles = [candle for candle in candles if candle.close_time_ms <= request.end_ms]
-    return source if candles is source.candles else replace(source, candles=candles)
+        series = series[int(np.searchsorted(series.open_time_ms, from_ms)) :]
+    if request.end_ms is not None:
+        series = series.closing(0, request.end_ms)
+    return source if len(series) == len(source.candles) else replace(source, candles=series)
 
 
 def load_file(path: Path, market: str, request: RunRequest) -> Source:
     """The candles of a file; a minute, or a longer candle, that it does not hold counts as absent."""
     columns = load_columns(path, market)
-    found = columns.slice(None, request.end_ms).candles()
+    found: Sequence[Candle] = CandleSeries.from_columns(columns.slice(None, request.end_ms), CandleSource.IMPORT.value)
     if not found or found[-1].close_time_ms <= (request.start_ms or 0):
         raise uncovered(path.name, request.start_ms, request.end_ms, (columns.start_ms, columns.end_ms))
-    width = parse_interval(found[0].interval)
+    width = columns.interval
     if width != MINUTE:
         check_foldable(request.looked_at(market), width)
         found = as_minutes(found)
@@ -143,7 +152,7 @@ async def _load(
                 fix=f"Use one of: {', '.join(sorted(known)) or 'none yet, start Manta once'}, or give --file.",
             )
         before = request.start_ms - history_ms(request.config()) if request.start_ms is not None else None
-        found = await candles.read_candles(connection, name, "1m", from_ms=before, to_ms=request.end_ms)
+        found = await read_series(connection, name, MINUTE.name, from_ms=before, to_ms=request.end_ms)
         if not found or found[-1].close_time_ms <= (request.start_ms or 0):
             raise uncovered(name, request.start_ms, request.end_ms, await _whole_reach(connection, name))
         reach = (found[0].open_time_ms, found[-1].close_time_ms)

@@ -92,8 +92,9 @@ def _stitched(chosen: Sequence[Chosen], capital: Decimal, day_start: Callable[[i
 def _figures(curve: EquityCurve, chosen: Sequence[Chosen], trades: list[Trade], source: Source) -> dict[str, Any]:
     fills = [fill for item in chosen for fill in item.outcome.fills]
     transfers = [transfer for item in chosen for transfer in item.outcome.transfers]
-    candles = [candle for candle in source.candles if candle.close_time_ms > curve.start_ms]
-    figures, _ = measure(Run(curve, trades, fills, transfers, candles))
+    series = source.series
+    seen = series.closing(curve.start_ms, int(series.close_time_ms[-1]))
+    figures, _ = measure(Run(curve, trades, fills, transfers, seen))
     days = [len(item.returns) for item in chosen]
     shares = [item.outcome.exposure or 0.0 for item in chosen]
     own = [float(value) for item in chosen for value in item.outcome.equity[1:]]
@@ -136,13 +137,12 @@ def _baselines(
     request: BacktestRequest, source: Source, curve: EquityCurve, chosen: Sequence[Chosen], seed: int
 ) -> dict[str, Any]:
     cost = float(request.charges.taker_fee + request.charges.slippage)
-    seen = [c for c in source.candles if curve.start_ms < c.close_time_ms <= curve.last_ms]
+    seen = source.series.closing(curve.start_ms, curve.last_ms)
     weighed = _weighed(chosen, request)
     closed = [trade for trade, _ in weighed]
-    opens = np.array([c.open_time_ms for c in seen], dtype=np.int64)
-    prices = np.array([*(c.open / 1e8 for c in seen), seen[-1].close / 1e8])
-    begins = np.searchsorted(opens, [trade.entry_ms for trade in closed])
-    ends = np.searchsorted(opens, [trade.exit_ms or 0 for trade in closed])
+    prices = np.append(seen.open, seen.close[-1]) / 1e8
+    begins = np.searchsorted(seen.open_time_ms, [trade.entry_ms for trade in closed])
+    ends = np.searchsorted(seen.open_time_ms, [trade.exit_ms or 0 for trade in closed])
     return {
         "buy_and_hold": _plain(buy_and_hold(daily_closes(source.candles, curve.start_ms, curve.last_ms), cost)),
         "random_entry": _plain(

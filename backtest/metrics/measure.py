@@ -23,6 +23,7 @@ from backtest.metrics.trades import Excursion, excursions, grouped, trade_figure
 from trading.accounts.records import Fill, Transfer
 from trading.accounts.score import DAYS_A_YEAR, EquityCurve, daily_returns, sharpe, sortino
 from trading.accounts.trades import Trade
+from trading.candle_series import CandleSeries, by_market
 from trading.candles import Candle
 from trading.intervals import DAY_MS
 
@@ -31,7 +32,8 @@ __all__ = ["Run", "daily_closes", "measure", "turnover"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run did: its equity, its trades in order of entry, its money movements, and the 1m candles it saw.
+    """What a run did: its equity, its trades in order of entry, its money movements, and the 1m candles it saw, in one
+    row or in a series of each market.
 
     ``names`` are those of its instances by their ids.
     """
@@ -40,7 +42,7 @@ class Run:
     trades: Sequence[Trade]
     fills: Sequence[Fill]
     transfers: Sequence[Transfer]
-    candles: Sequence[Candle]
+    candles: Sequence[Candle] | Sequence[CandleSeries]
     names: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -88,38 +90,24 @@ def measure(run: Run) -> tuple[dict[str, Any], list[Excursion | None]]:
     return figures, reached
 
 
-def daily_closes(candles: Iterable[Candle], start_ms: int, end_ms: int) -> list[float]:
+def daily_closes(candles: Sequence[Candle], start_ms: int, end_ms: int) -> list[float]:
     """The price of one market at ``start_ms`` and at the end of each UTC day from then, the last one cut at ``end_ms``.
 
     Days without candles keep their price; the first number is that of the first candle's open if none came before.
     """
-    first_day, last_day = start_ms // DAY_MS, (end_ms - 1) // DAY_MS
-    closes: dict[int, float] = {}
-    before: float | None = None
-    opened: float | None = None
-    for candle in candles:
-        if candle.close_time_ms <= start_ms:
-            before = candle.close / 1e8
-        elif candle.close_time_ms <= end_ms:
-            opened = candle.open / 1e8 if opened is None else opened
-            closes[(candle.close_time_ms - 1) // DAY_MS] = candle.close / 1e8
-    last = before if before is not None else opened
-    if last is None:
+    series = CandleSeries.of(candles)
+    day_ends = np.arange(start_ms // DAY_MS, (end_ms - 1) // DAY_MS + 1) * DAY_MS + DAY_MS
+    seen = np.searchsorted(series.close_time_ms, [start_ms, *np.minimum(day_ends, end_ms).tolist()], side="right")
+    if not seen[-1]:
         return []
-    out = [last]
-    for day in range(first_day, last_day + 1):
-        last = closes.get(day, last)
-        out.append(last)
-    return out
+    before = np.where(seen > 0, series.close[seen - 1], series.open[0])
+    return [float(price) for price in before / 1e8]
 
 
 def _market_returns(run: Run) -> list[float]:
     """Of the mean of the markets' prices, each as a multiple of its first: what holding all of them alike gives."""
     equity = run.equity
-    markets: dict[str, list[Candle]] = {}
-    for candle in run.candles:
-        markets.setdefault(candle.market, []).append(candle)
-    series = [daily_closes(own, equity.start_ms, equity.last_ms) for own in markets.values()]
+    series = [daily_closes(own, equity.start_ms, equity.last_ms) for own in by_market(run.candles).values()]
     worth = np.mean([np.array(prices) / prices[0] for prices in series if prices], axis=0)
     return [float(x) for x in worth[1:] / worth[:-1] - 1]
 

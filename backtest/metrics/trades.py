@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from trading.accounts.trades import Trade
+from trading.candle_series import CandleSeries, by_market
 from trading.candles import Candle
 from trading.intervals import MINUTE_MS
 
@@ -82,33 +83,26 @@ def grouped(trades: Sequence[Trade], names: Mapping[str, str] | None = None) -> 
     return {name: _groups(trades, key, _WEEKDAYS if name == "weekday" else None) for name, key in by.items()}
 
 
-def excursions(trades: Sequence[Trade], candles: Iterable[Candle]) -> list[Excursion | None]:
+def excursions(trades: Sequence[Trade], candles: Sequence[Candle] | Sequence[CandleSeries]) -> list[Excursion | None]:
     """MAE and MFE of each trade over the 1m ``candles`` that lie within it, and its own exit price.
 
     The candle in which a stop or target fills is not looked at beyond the fill: what came after it in that minute is
     unknown. None when the trade saw no candle, as one that was opened at the end of the data.
     """
-    rows = [(c.open_time_ms, c.close_time_ms, c.low, c.high, c.market) for c in candles]
-    if not rows:
-        return [None] * len(trades)
-    by_market: dict[str, tuple[Any, ...]] = {}
-    for market in {trade.market for trade in trades}:
-        own = [row[:4] for row in rows if row[4] == market]
-        by_market[market] = tuple(np.array(column, dtype=np.int64) for column in zip(*own, strict=True)) if own else ()
-    return [_excursion(trade, by_market[trade.market]) for trade in trades]
+    series = {name: CandleSeries.of(own) for name, own in by_market(candles).items()}
+    return [_excursion(trade, series.get(trade.market)) for trade in trades]
 
 
-def _excursion(trade: Trade, columns: tuple[Any, ...]) -> Excursion | None:
-    if not columns:
+def _excursion(trade: Trade, seen: CandleSeries | None) -> Excursion | None:
+    if seen is None:
         return None
-    opens, closes, lows, highs = columns
-    first = int(np.searchsorted(opens, trade.entry_ms // MINUTE_MS * MINUTE_MS, side="left"))
-    until_ms = trade.exit_ms if trade.exit_ms is not None else int(closes[-1])
-    last = int(np.searchsorted(closes, until_ms, side="right"))
+    first = int(np.searchsorted(seen.open_time_ms, trade.entry_ms // MINUTE_MS * MINUTE_MS, side="left"))
+    until_ms = trade.exit_ms if trade.exit_ms is not None else int(seen.close_time_ms[-1])
+    last = int(np.searchsorted(seen.close_time_ms, until_ms, side="right"))
     entry = float(trade.entry_price)
     prices = [] if trade.exit_price is None else [float(trade.exit_price)]
     if last > first:
-        prices += [int(lows[first:last].min()) / 1e8, int(highs[first:last].max()) / 1e8]
+        prices += [int(seen.low[first:last].min()) / 1e8, int(seen.high[first:last].max()) / 1e8]
     if not prices:
         return None
     moves = [(price / entry - 1) * (1 if trade.direction == "LONG" else -1) for price in prices]

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from backtest.metrics.measure import daily_closes
 from backtest.metrics.trades import Excursion
 from trading.accounts.trades import Trade
-from trading.candles import Candle
+from trading.candle_series import CandleSeries
 from trading.intervals import DAY_MS
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ def document_of(
         ],
         "drawdown": _drawdown(equity),
         "prices": {
-            source.market.key: _bars([candle for candle in source.candles if candle.close_time_ms > start_ms])
+            source.market.key: _bars(source.series.closing(start_ms, int(source.series.close_time_ms[-1])))
             for source in sources
         },
         "months": _months(equity),
@@ -100,25 +102,23 @@ def _drawdown(equity: Sequence[Point]) -> list[Point]:
     return out
 
 
-def _bars(candles: Sequence[Candle]) -> list[tuple[int, float, float, float, float]]:
+def _bars(series: CandleSeries) -> list[tuple[int, float, float, float, float]]:
     """Up to ``_BARS`` bars of equal time: open time, open, high, low, close."""
-    if not candles:
+    if not series:
         return []
-    first = candles[0].open_time_ms
-    width = max(1, -(-(candles[-1].close_time_ms - first) // _BARS))
-    groups: dict[int, list[Candle]] = {}
-    for candle in candles:
-        groups.setdefault((candle.open_time_ms - first) // width, []).append(candle)
-    return [
-        (
-            first + place * width,
-            group[0].open / 1e8,
-            max(candle.high for candle in group) / 1e8,
-            min(candle.low for candle in group) / 1e8,
-            group[-1].close / 1e8,
-        )
-        for place, group in groups.items()
-    ]
+    first = int(series.open_time_ms[0])
+    width = max(1, -(-(int(series.close_time_ms[-1]) - first) // _BARS))
+    places = (series.open_time_ms - first) // width
+    begins = np.flatnonzero(np.diff(places, prepend=-1))
+    ends = np.append(begins[1:], len(series)) - 1
+    columns = (
+        first + places[begins] * width,
+        series.open[begins] / 1e8,
+        np.maximum.reduceat(series.high, begins) / 1e8,
+        np.minimum.reduceat(series.low, begins) / 1e8,
+        series.close[ends] / 1e8,
+    )
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _months(equity: Sequence[Point]) -> dict[str, float | None]:

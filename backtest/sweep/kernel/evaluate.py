@@ -293,7 +293,7 @@ def _until(request: BacktestRequest, source: Source) -> Source:
     """``source`` up to the end of the request's range; what comes before its start warms features up."""
     if request.end_ms is None or source.candles[-1].close_time_ms <= request.end_ms:
         return source
-    return replace(source, candles=[item for item in source.candles if item.close_time_ms <= request.end_ms])
+    return replace(source, candles=source.series.closing(0, request.end_ms))
 
 
 def _scaled(number: Decimal, digits: int) -> int:

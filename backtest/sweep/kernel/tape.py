@@ -12,7 +12,7 @@ from backtest.minutes import Minutes
 from backtest.sources import Source, check_missing, span_of
 from trading.accounts.fills import FUNDING_MS
 from trading.candle_columns import Integers
-from trading.candles import Candle, HoleReason
+from trading.candles import HoleReason
 from trading.errors import DataHole
 from trading.intervals import DAY_MS, MINUTE, MINUTE_MS
 from trading.markets import Market
@@ -64,7 +64,7 @@ class Tape:
         minutes = Minutes(source.candles)
         missing_ms = [hole.to_ms for hole in source.holes if hole.reason == HoleReason.MISSING]
         if interval == MINUTE.name:
-            bars = np.stack([minutes.open, minutes.high, minutes.low, minutes.close, _volumes(source.candles)])
+            bars = np.stack([minutes.open, minutes.high, minutes.low, minutes.close, minutes.series.volume])
             bar_close_ms = minutes.close_ms
             whole = np.ones(len(minutes), np.bool_)
             is_mute = np.zeros(len(minutes), np.bool_)
@@ -141,7 +141,3 @@ class Tape:
 def _natively(is_mute: NDArray[np.bool_], whole: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which candles are the venue's own: mute, and not because something is missing."""
     return is_mute & whole
-
-
-def _volumes(candles: list[Candle]) -> Integers:
-    return np.fromiter((candle.volume for candle in candles), np.int64, len(candles))
