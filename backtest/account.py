@@ -14,7 +14,7 @@ from backtest.run_records import RunRecords
 from trading.accounts.books import MONEY, SleeveSpec
 from trading.accounts.calm import NOTHING_TO_DO
 from trading.accounts.paper_run import PaperRun
-from trading.accounts.records import EquityMark, SleeveKey
+from trading.accounts.records import EquityMark, LotExtremes, SleeveKey
 from trading.accounts.score import EquityCurve, Score, score
 from trading.accounts.trades import Trade, trades_from_fills
 from trading.candle_columns import Integers
@@ -40,8 +40,8 @@ class Account:
     (``trading.accounts.calm``) only when one comes that is not, or when a signal acts: until then the book stands at
     the newest, and marks, extremes and curves are behind.
 
-    Without ``every_mark`` only the equity marks at full hours and the last one are kept: enough for a chart. ``least``
-    is the equity below which it is ruined and does nothing more; None: it goes on whatever happens.
+    Without ``every_mark`` only the equity marks at full hours and the last one are kept, enough for a chart, and no
+    extremes of open trades. ``least`` is the equity below which it is ruined and does nothing more; None: it goes on whatever happens.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Account:
         for record in self._paper.handle(candle):
             if isinstance(record, EquityMark):
                 self._mark(record)
-            else:
+            elif self._every_mark or not isinstance(record, LotExtremes):
                 self.records.take_one(record)
 
     def signal(self, signal: Signal) -> None:
@@ -90,8 +90,10 @@ class Account:
         decided = self._state.decide(signal)
         # Most decide to hold, and send nothing.
         if len(decided) > 1:
-            self._pass(self.reached)
-            self._calm_to = self._done
+            if (minutes := self._minutes) is not None and self.reached:
+                self._pass(self.reached)
+                self._calm_to = self._done
+                self._paper.show(minutes.candles[self.reached - 1])
             decided = self._paper.sent(decided)
         self.records.take(decided)
 
@@ -110,7 +112,7 @@ class Account:
             self._calm_to += self._calm(minutes, self._done)
         if place > self.reached:
             self.reached = place
-            self._paper.stand_at(minutes.candles[place - 1])
+            self._stand_at(minutes, place)
 
     def finish(self) -> tuple[list[Trade], Score, dict[SleeveKey, Score]]:
         """The trades, their score, and that of each sleeve."""
@@ -190,35 +192,34 @@ class Account:
             return
         market, part = minutes.market, slice(first, last)
         self._done = last
-        self._paper.stand_at(minutes.candles[last - 1])
-        self.records.take(self._state.pass_over(market, minutes.close_ms[part], minutes.high[part], minutes.low[part]))
-        for place in within(minutes.hours, first, last):
-            self._keep(self._mark_at(minutes, place))
+        self._stand_at(minutes, last)
         holdings = self._state.holdings(market)
         cash, position = _together(holdings)
         is_held = any(quantity for _, _, quantity in holdings)
-        newest = self._mark_at(minutes, last - 1)
-        if newest.time_ms % HOUR_MS:
-            self._keep(newest)
-        places = _turns(minutes, first, last, cash, position, self.curve.peak)
-        worths = [(self._mark_at(minutes, place) if place < last - 1 else newest).equity for place in places]
-        turns = [
-            (int(minutes.close_ms[place]), MONEY.add(_ZERO, worth)) for place, worth in zip(places, worths, strict=True)
-        ]
-        self.curve.add_turns(turns, last - first, is_held)
+        if is_held:
+            self._state.pass_over(market, int(minutes.high[part].max()), int(minutes.low[part].min()))
+        hours = within(minutes.hours, first, last)
+        turns = _turns(minutes, first, last, cash, position, self.curve.peak)
+        places = sorted({*hours, *turns, last - 1})
+        closes = list(zip(minutes.close_ms[places].tolist(), minutes.close[places].tolist(), strict=True))
+        marks = dict(zip(places, self._state.marks(market, closes), strict=True))
+        for place in hours:
+            self._keep(marks[place])
+        if marks[last - 1].time_ms % HOUR_MS:
+            self._keep(marks[last - 1])
+        told = [marks[place] for place in turns]
+        self.curve.add_turns([(mark.time_ms, MONEY.add(_ZERO, mark.equity)) for mark in told], last - first, is_held)
         for key, own, quantity in holdings if len(self.curves) > 1 else ():
             curve = self.curves[key]
-            turns = [
+            worths = [
                 (int(minutes.close_ms[place]), _worth(own, quantity, int(minutes.close[place])))
                 for place in _turns(minutes, first, last, own, quantity, curve.peak)
             ]
-            curve.add_turns(turns, last - first, bool(quantity))
+            curve.add_turns(worths, last - first, bool(quantity))
 
-    def _mark_at(self, minutes: Minutes, place: int) -> EquityMark:
-        mark = self._state.mark(minutes.market, int(minutes.close_ms[place]), int(minutes.close[place]))
-        if mark is None:
-            raise AssertionError(place)
-        return mark
+    def _stand_at(self, minutes: Minutes, place: int) -> None:
+        """Let the last minute before ``place`` be the newest."""
+        self._state.stand_at(minutes.market, int(minutes.close_ms[place - 1]), int(minutes.close[place - 1]))
 
 
 def _together(holdings: Sequence[tuple[SleeveKey, Decimal, Decimal]]) -> tuple[Decimal, Decimal]:

@@ -173,11 +173,14 @@ class _Run:
         """Close the minutes at ``at`` up to ``upto``, those from ``first`` on with the accounts.
 
         The brain wants each when a lane of it ``is_read`` on minutes, and the next while a candle waits for one that
-        may not come; else the last, to know the time.
+        may not come; any other changes nothing there.
         """
         while at < upto and self._main.ruined_ms is None:
-            by_one = is_read or self._brain.is_waiting(minutes.market)
-            at = at + 1 if by_one else upto
+            if not is_read and not self._brain.is_waiting(minutes.market):
+                at = upto
+                self._reach(minutes, first, at)
+                continue
+            at += 1
             for told in self._brain.handle(minutes.candles[at - 1]):
                 if isinstance(told, Candle):
                     self._reach(minutes, first, at)

@@ -7,7 +7,7 @@ here too. In doubt a minute is not calm: it is then handled by itself, which is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from trading.config.costs import Charges
 from trading.config.rules import Exits
 from trading.intervals import parse_interval
 
-__all__ = ["NOTHING_TO_DO", "Calm", "calm_of", "new_extremes"]
+__all__ = ["NOTHING_TO_DO", "Calm", "calm_of"]
 
 _LEAST, _MOST = 0, int(np.iinfo(np.int64).max)
 # Below this many minutes it is quicker to handle them than to look whether they are calm.
@@ -97,19 +97,6 @@ def calm_of(sleeves: Sequence[Sleeve], closed_ms: int, charges: Charges) -> Calm
             width_ms = parse_interval(spec.interval).typical_ms
             until_ms = min(until_ms, min(lot.entry_ms for lot in lots) + exits.max_hold_candles * width_ms)
     return Calm(is_held, is_funded, until_ms, down, min(up, _MOST), tuple(trailing))
-
-
-def new_extremes(lot: HeldLot, high: Integers, low: Integers) -> Iterable[tuple[int, int, int]]:
-    """The places of the minutes, given by highs and lows, in which ``lot``, which outlives them, sees a new high or
-    low, each with the highest and the lowest price that it has then seen.
-    """
-    highest, lowest = lot.highest or 0, lot.lowest or 0
-    if int(high.max()) <= highest and int(low.min()) >= lowest:
-        return []
-    highs = np.maximum.accumulate(np.concatenate(([highest], high)))
-    lows = np.minimum.accumulate(np.concatenate(([lowest], low)))
-    places = np.flatnonzero((highs[1:] > highs[:-1]) | (lows[1:] < lows[:-1]))
-    return zip(places.tolist(), highs[places + 1].tolist(), lows[places + 1].tolist(), strict=True)
 
 
 def _rests(order: Order) -> tuple[int, bool, int] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal, localcontext
-from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from trading.accounts.books import MONEY, SleeveBook, SleeveSpec
@@ -40,7 +39,6 @@ from trading.markets import Market
 
 if TYPE_CHECKING:
     from trading.accounts.calm import Calm
-    from trading.candle_columns import Integers
 
 __all__ = ["OVERTAKEN", "ExecutionState"]
 
@@ -209,7 +207,7 @@ class ExecutionState:
             for sleeve in self._by_market[market]:
                 if sleeve.book.position and sleeve.spec.live_from_ms < candle.close_time_ms:
                     self._live_through(sleeve, candle, out)
-            self.stand_at(candle)
+            self.stand_at(market, candle.close_time_ms, candle.close)
             mark = self.mark(market, candle.close_time_ms, candle.close)
             if mark is not None:
                 out.append(mark)
@@ -220,17 +218,24 @@ class ExecutionState:
 
     def mark(self, market: str, close_ms: int, close: int) -> EquityMark | None:
         """What the sleeves of ``market`` are worth at ``close`` (10**-8); None before any of them is live."""
-        price = from_units(close)
-        cash = value = _ZERO
-        marked = False
+        return next(iter(self.marks(market, [(close_ms, close)])), None)
+
+    def marks(self, market: str, closes: Sequence[tuple[int, int]]) -> list[EquityMark]:
+        """The same at each of ``closes`` (close time ms, price), if those that are live at the first do nothing between
+        them, and no other comes alive.
+        """
+        live = [sleeve.book for sleeve in self._by_market[market] if sleeve.spec.live_from_ms < closes[0][0]]
+        if not live:
+            return []
+        out = []
         with localcontext(MONEY):
-            for sleeve in self._by_market[market]:
-                if sleeve.spec.live_from_ms < close_ms:
-                    marked = True
-                    cash += sleeve.book.cash
-                    if sleeve.book.position:
-                        value += sleeve.book.position * price
-            return EquityMark(self.book_id, market, close_ms, cash, value, cash + value) if marked else None
+            cash = sum((book.cash for book in live), _ZERO)
+            held = [book.position for book in live if book.position]
+            for close_ms, close in closes:
+                price = from_units(close)
+                value = sum((position * price for position in held), _ZERO)
+                out.append(EquityMark(self.book_id, market, close_ms, cash, value, cash + value))
+        return out
 
     def calm(self, market: str) -> Calm | None:
         """What the next minutes of ``market`` must keep to so that ``pass_over`` may take them; None: the next is not
@@ -243,29 +248,18 @@ class ExecutionState:
 
         return calm_of(self._by_market[market], self._closed_ms[market], self._charges[market])
 
-    def stand_at(self, candle: Candle) -> None:
-        """Make the close of ``candle`` the newest of its market: what comes before it is ignored from here on."""
-        self._marks[candle.market] = from_units(candle.close)
-        self._closed_ms[candle.market] = candle.close_time_ms
+    def stand_at(self, market: str, close_ms: int, close: int) -> None:
+        """Make ``close`` (10**-8) the newest price of ``market``: what comes before it is ignored from here on."""
+        self._marks[market] = from_units(close)
+        self._closed_ms[market] = close_ms
 
-    def pass_over(self, market: str, close_ms: Integers, high: Integers, low: Integers) -> list[Record]:
-        """What ``close`` would make of calm minutes, one after the other, but for their equity marks."""
-        from trading.accounts.calm import new_extremes
-
-        seen = [
-            (place, highest, lowest, sleeve, lot)
-            for sleeve in self._by_market[market]
-            for lot in sleeve.book.lots.values()
-            for place, highest, lowest in new_extremes(lot, high, low)
-        ]
-        # Those of one minute stay in the order of the trades.
-        seen.sort(key=itemgetter(0))
-        times_ms = close_ms[[place for place, *_ in seen]].tolist() if seen else []
-        out: list[Record] = []
-        for (_, highest, lowest, sleeve, lot), at_ms in zip(seen, times_ms, strict=True):
-            lot.highest, lot.lowest = highest, lowest
-            out.append(self._write.extremes(sleeve, lot, at_ms))
-        return out
+    def pass_over(self, market: str, highest: int, lowest: int) -> None:
+        """Let calm minutes pass that reached from ``lowest`` to ``highest`` (10**-8): all that ``close`` would do, but
+        for what it would write.
+        """
+        for sleeve in self._by_market[market]:
+            for lot in sleeve.book.lots.values():
+                lot.see(highest, lowest)
 
     def decide(self, signal: Signal, venue_now_ms: int | None = None) -> list[Record]:
         """The decision that follows from ``signal``, with its order if it acts.

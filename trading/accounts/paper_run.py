@@ -42,9 +42,8 @@ class PaperRun:
             out += self.sent(state.apply(report(order)))
         return out + self.sent(state.close(item))
 
-    def stand_at(self, candle: Candle) -> None:
-        """Let ``candle`` be the newest of its market, when it and those before it were calm."""
-        self.state.stand_at(candle)
+    def show(self, candle: Candle) -> None:
+        """Let ``candle``, with the calm ones before it, be the newest that the venue has seen of its market."""
         self._venue.show(candle)
 
     def sent(self, records: Iterable[Record]) -> list[Record]:
