@@ -89,13 +89,14 @@ class Account:
             return
         decided = self._state.decide(signal)
         # Most decide to hold, and send nothing.
-        if len(decided) > 1:
-            if (minutes := self._minutes) is not None and self.reached:
-                self._pass(self.reached)
-                self._calm_to = self._done
-                self._paper.show(minutes.candles[self.reached - 1])
-            decided = self._paper.sent(decided)
-        self.records.take(decided)
+        if len(decided) <= 1:
+            self.records.take(decided)
+            return
+        if (minutes := self._minutes) is not None and self.reached:
+            self._pass(self.reached)
+            self._calm_to = self._done
+            self._paper.show(minutes.candles[self.reached - 1])
+        self.records.take(self._paper.sent(decided))
 
     def reach(self, place: int) -> None:
         """Let the minutes before ``place`` close; after ruin it stays where it was ruined."""

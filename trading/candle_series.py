@@ -99,11 +99,12 @@ class CandleSeries(Sequence[Candle]):
     def __getitem__(self, at: slice) -> CandleSeries: ...
 
     def __getitem__(self, at: int | slice) -> Candle | CandleSeries:
-        numbers = [getattr(self, name)[at] for name in _NUMBERS]
-        rest = [column if isinstance(column, Same) else column[at] for column in self._rest.values()]
         if isinstance(at, slice):
+            numbers = [getattr(self, name)[at] for name in _NUMBERS]
+            rest = [column if isinstance(column, Same) else column[at] for column in self._rest.values()]
             return CandleSeries(self.market, self.interval, numbers, rest)
-        return Candle._make([self.market, self.interval, *map(int, numbers), *map(_plain, rest)])
+        values = [getattr(self, name).item(at) for name in _NUMBERS]
+        return Candle._make([self.market, self.interval, *values, *(_one(column, at) for column in self._rest.values())])
 
     def __iter__(self) -> Iterator[Candle]:
         for first in range(0, len(self), _AT_ONCE):
@@ -176,10 +177,10 @@ def _column(values: list[Any]) -> Column:
     return np.array(values, np.int64) if {*map(type, values)} == {int} and max(values) <= _MOST else values
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Same):
-        return value.value
-    return int(value) if isinstance(value, np.integer) else value
+def _one(column: Column, at: int) -> Any:
+    if isinstance(column, Same):
+        return column.value
+    return column.item(at) if isinstance(column, np.ndarray) else column[at]
 
 
 def _values(column: Column, part: slice) -> Any:

@@ -199,7 +199,7 @@ class Lane:
 
     def waits(self, close_ms: int) -> bool:
         """Whether a longer candle that is read here closes at the same time and was not seen yet."""
-        return any(
+        return bool(self.waits_for) and any(
             lane.closed_ms < close_ms and lane.width.close_of(lane.width.open_of(close_ms - 1)) == close_ms
             for lane in self.waits_for
         )

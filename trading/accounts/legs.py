@@ -34,7 +34,7 @@ def legs_for(
         legs = tuple(Leg(action) for action in actions_for(book.position, target))
     else:
         legs = _lot_legs(book, signal, signal.plan.lots if may_short else [lot for lot in signal.plan.lots if lot.long])
-    if any(leg.action.opens for leg in legs):
+    if legs and any(leg.action.opens for leg in legs):
         refusal = _refusal(spec, book, last, signal, legs)
         if refusal:
             return tuple(leg for leg in legs if not leg.action.opens), refusal
