@@ -74,6 +74,7 @@ class Account:
         self._minutes = minutes
         # Minutes before ``done`` are handled; from there to ``calm_to`` they are calm; time has come to ``reached``.
         self._done = self._calm_to = self.reached = first
+        self._is_funding = False
 
     def candle(self, candle: Candle) -> None:
         if self.ruined_ms is not None:
@@ -94,7 +95,7 @@ class Account:
             return
         if (minutes := self._minutes) is not None and self.reached:
             self._pass(self.reached)
-            self._calm_to = self._done
+            self._calm_to, self._is_funding = self._done, False
             self._paper.show(minutes.candles[self.reached - 1])
         self.records.take(self._paper.sent(decided))
 
@@ -105,7 +106,14 @@ class Account:
             return
         while place > self._calm_to:
             self._pass(self._calm_to)
-            self.candle(minutes.candles[self._done])
+            candle = minutes.candles[self._done]
+            if self._is_funding:
+                # The rest of this minute may be as calm as those before it.
+                self.records.take(self._state.open(candle))
+                self._calm_to = self._done + self._calm(minutes, self._done, funded=True)
+                if self._calm_to > self._done:
+                    continue
+            self.candle(candle)
             self._done += 1
             self._calm_to = self.reached = self._done
             if self.ruined_ms is not None:
@@ -166,24 +174,31 @@ class Account:
 
     # Calm minutes
 
-    def _calm(self, minutes: Minutes, first: int) -> int:
-        """How many minutes from ``first`` on are known to be calm."""
+    def _calm(self, minutes: Minutes, first: int, *, funded: bool = False) -> int:
+        """How many minutes from ``first`` on are known to be calm; ``funded``: what is due at its open is paid already.
+
+        ``_is_funding`` says afterwards whether the minute after them is no longer calm for its funding alone.
+        """
+        self._is_funding = False
         calm = self._state.calm(minutes.market)
         if calm is None:
             return 0
         if calm == NOTHING_TO_DO:
             return len(minutes) - first
         last = first + _AHEAD
+        due = _MOST
         if calm.is_funded:
             fundings = minutes.fundings
-            at = bisect_left(fundings, first)
-            last = min(last, fundings[at]) if at < len(fundings) else last
+            at = bisect_left(fundings, first + funded)
+            due = fundings[at] if at < len(fundings) else due
+            last = min(last, due)
         part = slice(first, last)
         count = calm.lasts(minutes.open_ms[part], minutes.high[part], minutes.low[part])
         if self._least is not None:
             cash, position = _together(self._state.holdings(minutes.market))
             ruined = _below(minutes.close[first : first + count], cash, position, self._least)
             count = int(ruined.argmax()) if ruined.any() else count
+        self._is_funding = first + count == due
         return count
 
     def _pass(self, last: int) -> None:

@@ -35,7 +35,7 @@ def decision_of(
         interval=signal.interval,
         open_ms=signal.open_time_ms,
         close_ms=signal.close_time_ms,
-        actions=tuple(action.value for action in actions),
+        actions=tuple([action.value for action in actions]),
         target=signal.target,
         confidence=signal.confidence,
         outcome=outcome,
