@@ -41,7 +41,8 @@ class Account:
     the newest, and marks, extremes and curves are behind.
 
     Without ``every_mark`` only the equity marks at full hours and the last one are kept, enough for a chart, and no
-    extremes of open trades. ``least`` is the equity below which it is ruined and does nothing more; None: it goes on whatever happens.
+    extremes of open trades. ``least`` is the equity below which it is ruined and does nothing more; None: it goes on
+    whatever happens.
     """
 
     def __init__(

@@ -13,8 +13,9 @@ from backtest.reference import run_reference
 from bench.figures import Effort, Figure, Report, Table
 from bench.history import SAMPLE
 from bench.samples import spread
-from trading.candle_files import load_candles
-from trading.candles import Candle
+from trading.candle_files import load_columns
+from trading.candle_series import CandleSeries
+from trading.candles import Candle, Source
 from trading.config.model import Book, Config
 from trading.instances import resolve_instances
 from trading.venues.simulator.sample import SAMPLE_FILE
@@ -29,10 +30,10 @@ _REAL_FILE = _REAL / "binance_spot_BTCUSDT_1m_20250520-20250818.csv.gz"
 async def measure(effort: Effort) -> Report:
     """Run ma44 on each interval ``runs`` times: passing over calm minutes, and minute by minute."""
     words, path = ("real minutes", _REAL_FILE) if _REAL_FILE.is_file() else ("the sample's minutes", SAMPLE_FILE)
-    candles = load_candles(path, SAMPLE.key, interval="1m")
+    candles = CandleSeries.from_columns(load_columns(path, SAMPLE.key, interval="1m"), Source.IMPORT.value)
     count = len(candles)
     # Reading the file is no part of a run, which may have its candles from the database.
-    loads = [_micros(lambda: load_candles(path, SAMPLE.key, interval="1m"), count) for _ in range(effort.runs)]
+    loads = [_micros(lambda: load_columns(path, SAMPLE.key, interval="1m"), count) for _ in range(effort.runs)]
     passed: dict[str, list[float]] = {name: [] for name in INTERVALS}
     # What it is compared with takes long, and is not what is measured: once.
     stepped = {name: _run(candles, name, by_minute=True) for name in INTERVALS}
@@ -45,7 +46,7 @@ async def measure(effort: Effort) -> Report:
     return Report(
         "reference",
         f"{count:,} {words} of BTCUSDT in memory through the reference backtest: `ma44` as perp on one interval, from "
-        "the list of candles to trades, equity and score. Processor time of the process, over the minutes.",
+        "the columns that files and the database give to trades, equity and score. Processor time of the process, over the minutes.",
         [
             Figure("ma44 on 37m", median(passed["37m"]), "µs/bar", 3),
             Figure("ma44 on 5m", median(passed["5m"]), "µs/bar"),

@@ -101,10 +101,11 @@ class CandleSeries(Sequence[Candle]):
     def __getitem__(self, at: int | slice) -> Candle | CandleSeries:
         if isinstance(at, slice):
             numbers = [getattr(self, name)[at] for name in _NUMBERS]
-            rest = [column if isinstance(column, Same) else column[at] for column in self._rest.values()]
-            return CandleSeries(self.market, self.interval, numbers, rest)
+            cut = [column if isinstance(column, Same) else column[at] for column in self._rest.values()]
+            return CandleSeries(self.market, self.interval, numbers, cut)
         values = [getattr(self, name).item(at) for name in _NUMBERS]
-        return Candle._make([self.market, self.interval, *values, *(_one(column, at) for column in self._rest.values())])
+        rest = [_one(column, at) for column in self._rest.values()]
+        return Candle._make([self.market, self.interval, *values, *rest])
 
     def __iter__(self) -> Iterator[Candle]:
         for first in range(0, len(self), _AT_ONCE):
@@ -130,13 +131,13 @@ class CandleSeries(Sequence[Candle]):
         known of none.
         """
         column = self._rest[name]
-        unknown = np.zeros(len(self), np.bool_)
-        if isinstance(column, Same):
-            return None if column.value is None else (np.full(len(self), column.value, np.int64), unknown)
-        if isinstance(column, list):
-            unknown = np.array([value is None or value > _MOST for value in column], np.bool_)
-            return np.array([0 if no else value for value, no in zip(column, unknown, strict=True)], np.int64), unknown
-        return column, unknown
+        if isinstance(column, np.ndarray):
+            return column, np.zeros(len(self), np.bool_)
+        if isinstance(column, Same) and column.value is None:
+            return None
+        values = [column.value] * len(self) if isinstance(column, Same) else column
+        unknown = np.array([value is None or value > _MOST for value in values], np.bool_)
+        return np.array([0 if no else value for value, no in zip(values, unknown, strict=True)], np.int64), unknown
 
     @property
     def is_lent(self) -> NDArray[np.bool_]:

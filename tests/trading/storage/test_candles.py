@@ -6,8 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.trading.storage.conftest import MARKET, MINUTE, START
-from trading.candles import Candle
+from trading.candles import Candle, Source
 from trading.errors import BadInput
+from trading.storage.candle_series import read_series
 from trading.storage.candles import first_open, last_close, lent_spans, read_candles, read_closed, upsert_candles
 from trading.storage.revisions import read_revisions
 
@@ -37,6 +38,7 @@ async def test_every_unit_below_two_to_the_26_survives(connection, values) -> No
     await connection.execute("delete from candles")
     await upsert_candles(connection, [candle])
     assert await read_candles(connection, MARKET, "1m") == [candle]
+    assert await read_series(connection, MARKET, "1m") == [candle]
 
 
 @pytest.mark.covers("S1-30", "S1-34")
@@ -140,3 +142,30 @@ async def test_lent_minutes_are_found_as_spans_the_newest_first_where_there_are_
     assert await spans(3, 4) == [(3, 4), (7, 10)]
     assert await spans(0, 2) == [(8, 10)]
     assert await spans(10, 2) == []
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+async def test_a_series_is_what_the_rows_are(connection, minute, data) -> None:
+    told = st.fixed_dictionaries(
+        {},
+        optional={
+            "quote_volume": st.none() | units | st.just(2_000_000_000_000_000_000_000),
+            "trade_count": st.none() | st.integers(0, 2**40),
+            "taker_buy_volume": st.none() | units,
+            "source": st.sampled_from(list(Source)),
+            "revision": st.integers(0, 3),
+            "complete": st.booleans(),
+            "origin": st.sampled_from((None, "hyperliquid:BTC")),
+        },
+    )
+    changes = data.draw(st.lists(told, max_size=12))
+    await connection.execute("delete from candles")
+    await upsert_candles(connection, [minute(n, **change) for n, change in enumerate(changes)])
+    first, last = data.draw(st.tuples(*2 * [st.none() | st.integers(-1, 13)]))
+    bounds = {
+        "from_ms": None if first is None else START + first * MINUTE,
+        "to_ms": None if last is None else START + last * MINUTE,
+    }
+    rows = await read_candles(connection, MARKET, "1m", **bounds)
+    assert list(map(repr, await read_series(connection, MARKET, "1m", **bounds))) == list(map(repr, rows))
