@@ -46,7 +46,8 @@ async def measure(effort: Effort) -> Report:
     return Report(
         "reference",
         f"{count:,} {words} of BTCUSDT in memory through the reference backtest: `ma44` as perp on one interval, from "
-        "the columns that files and the database give to trades, equity and score. Processor time of the process, over the minutes.",
+        "the columns that files and the database give to trades, equity and score. Processor time of the process, "
+        "over the minutes.",
         [
             Figure("ma44 on 37m", median(passed["37m"]), "µs/bar", 3),
             Figure("ma44 on 5m", median(passed["5m"]), "µs/bar"),
