@@ -13,6 +13,7 @@ from trading.accounts.records import Order
 from trading.config.costs import Charges
 from trading.intervals import MINUTE, MINUTE_MS
 from trading.markets import split_market
+from trading.strategies.registry import load_strategy
 
 __all__ = ["assumptions_of", "ruin_words", "unfilled_words"]
 
@@ -102,6 +103,13 @@ def _entries(request: RunRequest, sources: Sequence[Source]) -> list[str]:
             lines.append(
                 f"{whose}Entries are {rules.order_type} orders {rules.offset_bps:f} bps from the decision's close for"
                 f" {rules.expires_candles} candles; filled inside the first minute that reaches the price: {pays}."
+            )
+        elif load_strategy(item.strategy, item.params, item.source).entry is not None:
+            whose = f"{item.name}: " if len(request.configured) > 1 else ""
+            lines.append(
+                f"{whose}Entries at a price of the strategy's own are limit or stop orders for {rules.expires_candles}"
+                " candles; filled inside the first minute that reaches the price: a limit for the maker fee without"
+                " slippage, a stop for the taker fee with it."
             )
     if len(lots) > 1:
         told = ", ".join(f"{lot} on {name}" for name, lot in lots.items())

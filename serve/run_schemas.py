@@ -54,7 +54,7 @@ class Strategy(BaseModel):
     params: dict[str, Parameter]
     features: dict[str, UsedFeature]
     warmup: int = Field(description="Closed candles before it is asked, with its default parameters.")
-    has: list[Literal["rule", "step", "confidence", "bracket", "sizing", "tag", "reasons"]]
+    has: list[Literal["rule", "step", "confidence", "entry", "bracket", "sizing", "tag", "reasons"]]
     source_hash: str = Field(description="Of its text and its features'; what provenance.strategy of a run is, too.")
 
 
@@ -278,6 +278,6 @@ class ExplainedDecision(Decision):
     candle: Close | None = Field(description="As it is stored now.")
     conditions: list[str] = Field(description="The strategy's reasons; without any, its numbers and what it answered.")
     from_reasons: bool = Field(description="Whether the strategy itself gave the conditions.")
-    plan: dict[str, Any] = Field(description="What it wanted beside the target: exits, size, tag, lots, state.")
+    plan: dict[str, Any] = Field(description="What it wanted beside the target: entry, exits, size, tag, lots, state.")
     gate: Gate
     orders: list[ExplainedOrder]

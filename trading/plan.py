@@ -45,7 +45,8 @@ class Plan(NamedTuple):
     above 0 and up to 1, of what the instance may put in. ``tag`` names the kind of trade and ``reasons`` say in short
     texts why. ``lots`` is every lot that is meant to be held now, oldest first; None from a strategy that holds one
     position. ``state`` is what a strategy with a state of its own goes on from at the next candle, without its lots.
-    ``atr`` is the ATR of the candles decided on, a price, where the instance's exits are multiples of it.
+    ``atr`` is the ATR of the candles decided on, a price, where the instance's exits are multiples of it. ``entry`` is
+    the price at which an entry that this signal leads to is to be made; None: at the next open.
     """
 
     stop_distance: float | None = None
@@ -56,6 +57,7 @@ class Plan(NamedTuple):
     lots: tuple[Lot, ...] | None = None
     state: tuple[int | float | bool, ...] | None = None
     atr: float | None = None
+    entry: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What differs from a plan that says nothing, as JSON holds it."""

@@ -14,6 +14,7 @@ from backtest.minutes import Minutes
 from backtest.reference import ReferenceResult, run_reference
 from tests.trading.accounts.ledger import D, market, minute, signal, spec, state
 from tests.trading.series import MARKET, Item, at, end_of, histories, hole, random_minutes
+from tests.trading.strategies.own import PRICED
 from tests.trading.test_other_intervals import SOURCE
 from trading.candles import Candle, Hole, HoleReason
 from trading.config.costs import Costs
@@ -26,6 +27,7 @@ from trading.intervals import CANONICAL, HOUR_MS, MINUTE_MS
 AVERAGE: dict[str, Any] = {"strategy": "ma44", "params": {"period": 5}}
 LOTS: dict[str, Any] = {"strategy": "dip", "params": {"dip_pct": 0.3, "take_profit_pct": 0.4, "percent_per_lot": 20.0}}
 WIDE: dict[str, Any] = {"strategy": "mine", "source": SOURCE}
+OWN_PRICE: dict[str, Any] = {"strategy": "mine", "source": PRICED, "params": {"level": 250}}
 # Half an hour before funding and midnight.
 BEGIN = at("2025-06-02 23:30")
 
@@ -108,13 +110,14 @@ ENTRIES = st.just({}) | st.fixed_dictionaries(
 
 @st.composite
 def instances(draw: st.DrawFn) -> dict[str, Any]:
-    rule = draw(st.sampled_from((AVERAGE, AVERAGE, LOTS, WIDE)))
+    rule = draw(st.sampled_from((AVERAGE, AVERAGE, LOTS, WIDE, OWN_PRICE)))
+    expires = st.fixed_dictionaries({"expires_candles": st.sampled_from((1, 2, 9))})
     return {
         **rule,
         "intervals": draw(st.sampled_from((["5m"], ["37m"], ["3m", "15m"], ["1m"], ["1h"]))),
         "leverage": draw(st.sampled_from((1, 3, 20, 100))),
         "exits": draw(EXITS | IN_ATR),
-        "entries": {} if rule is LOTS else draw(ENTRIES),
+        "entries": {} if rule is LOTS else draw(ENTRIES | expires if rule is OWN_PRICE else ENTRIES),
         "size": draw(st.sampled_from(("1", "0.37"))),
     }
 
@@ -182,6 +185,17 @@ def test_entries_that_rest_fill_and_expire_in_the_same_minute(order_type: str, l
         costs=Costs(order_latency_minutes=latency),
     )
     assert {fill.reason for fill in result.records.fills} == {"decision", order_type, "stop_loss"}
+    assert "expired" in {order.reason for order in result.records.orders.values()}
+
+
+@pytest.mark.parametrize("latency", [0, 3])
+def test_prices_of_the_strategys_own_are_reached_in_the_same_minute(latency: int) -> None:
+    result = both(
+        random_minutes(BEGIN, 1500, 4),
+        {**OWN_PRICE, "intervals": ["15m"], "exits": {"stop_loss_percent": 1}, "entries": {"expires_candles": 2}},
+        costs=Costs(order_latency_minutes=latency),
+    )
+    assert {fill.reason for fill in result.records.fills} == {"decision", "limit", "stop", "stop_loss"}
     assert "expired" in {order.reason for order in result.records.orders.values()}
 
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from backtest.run import BacktestRequest, Source, book_of, load_sources, resolve_symbol, run_backtest, run_stored
 from tests.trading.series import MARKET, at, random_minutes
+from tests.trading.strategies.own import text
 from trading.candles import Candle, Hole, HoleReason
 from trading.errors import BadInput, DataHole
 from trading.intervals import HOUR_MS, MINUTE_MS
@@ -160,6 +161,29 @@ def test_entries_that_were_not_filled_are_counted() -> None:
     told = f"Of {len(rested)} entry orders that rested, {expired + changed} were not filled: {expired} expired,"
     assert f"{told} {changed} its target changed." in summary["assumptions"]
     assert any("Entries are limit orders 40 bps" in line for line in summary["assumptions"])
+
+
+def test_a_price_of_entry_at_the_close_is_a_limit_order_at_no_distance() -> None:
+    """What the configuration can say as well gives the same fills, whichever way it is said."""
+    rule = "return LONG if now.close > prev.close else SHORT if now.close < prev.close else HOLD"
+    entries = {"expires_candles": 2}
+    runs = [
+        run_backtest(request(strategy="mine", params={}, source=text(rule, more=more), entries=entries), source(), "x")
+        for more, entries in (
+            ("def entry(now, p): return now.close", entries),
+            ("", {**entries, "order_type": "limit"}),
+        )
+    ]
+    own, configured = (
+        [(fill.time_ms, fill.side, fill.price, fill.quantity, fill.fee, fill.reason) for fill in result.records.fills]
+        for result, *_ in runs
+    )
+    assert own == configured
+    assert {fill[-1] for fill in own} == {"decision", "limit"}
+    told = runs[0][1]["assumptions"]
+    assert any(
+        "Entries at a price of the strategy's own are limit or stop orders for 2 candles" in line for line in told
+    )
 
 
 @pytest.mark.covers("W6")

@@ -10,6 +10,7 @@ import pytest
 
 from actors.crash import CrashPoint
 from manta.parity import ParityOptions, run_parity
+from tests.trading.strategies.own import PRICED
 from trading.intervals import DAY_MS, HOUR_MS, MINUTE_MS
 from trading.strategies.registry import STRATEGIES
 from trading.venues.paper.faults import BrokerFault
@@ -106,10 +107,11 @@ async def test_open_stops_outlive_a_killed_execution(shared_data: Path, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.covers("S1-39", "W2")
-@pytest.mark.parametrize("order_type", ["limit", "stop"])
+@pytest.mark.parametrize("order_type", ["limit", "stop", "own"])
 async def test_entries_that_rest_outlive_a_killed_execution(shared_data: Path, tmp_path: Path, order_type: str) -> None:
     """Orders rest at the venue while execution dies around its commits and its sends, and are filled, expire and are
-    canceled once, in the minutes in which the reference has it so.
+    canceled once, in the minutes in which the reference has it so. Their prices are the configuration's, or the
+    strategy's own on either side of the close.
     """
     points = tuple(
         crash(tmp_path, "execution:paper", boundary, 1.3 + number)
@@ -119,6 +121,8 @@ async def test_entries_that_rest_outlive_a_killed_execution(shared_data: Path, t
         "exits": {"stop_loss_percent": "0.2", "take_profit_percent": "0.3"},
         "entries": {"order_type": order_type, "offset_bps": "3", "expires_candles": 2, "reenter": "at_once"},
     }
+    if order_type == "own":
+        rules |= {"source": PRICED, "params": {"level": 30}, "entries": {"expires_candles": 2, "reenter": "at_once"}}
     result = await parity(
         shared_data / BINANCE,
         interval="5m",
@@ -126,6 +130,7 @@ async def test_entries_that_rest_outlive_a_killed_execution(shared_data: Path, t
         days=0.5,
         lead=60,
         crash_points=tuple(replace(point, at_ms=point.at_ms + 4 * HOUR_MS) for point in points),
+        strategy="mine" if order_type == "own" else "ma44",
         instance=rules,
     )
     assert result["fills"] > 20

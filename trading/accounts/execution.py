@@ -534,7 +534,7 @@ class ExecutionState:
         if what.action.opens:
             spec = sleeve.spec
             tick = self.markets[spec.market].tick_size
-            terms = terms_of(spec.entries, spec.interval, tick, what.action, sleeve.cause)
+            terms = terms_of(spec.entries, spec.interval, tick, what.action, sleeve.cause, sleeve.plan.entry)
             return self._write.order(
                 sleeve, key, decision, leg, what.action, at_ms, quote_amount=self._stake(sleeve, what), terms=terms
             )

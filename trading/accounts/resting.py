@@ -1,4 +1,4 @@
-"""Entries that rest: what price and how long the configuration gives them, and what keeps or cancels one that waits."""
+"""Entries that rest: what price and how long they are given, and what keeps or cancels one that waits."""
 
 from __future__ import annotations
 
@@ -37,20 +37,30 @@ class Terms(NamedTuple):
 AT_OPEN = Terms("MARKET", None, None)
 
 
-def terms_of(entries: Entries, interval: str, tick: Decimal, action: Action, cause: Cause) -> Terms:
-    """How the leg ``action`` of the decision made on ``cause`` enters.
+def terms_of(
+    entries: Entries, interval: str, tick: Decimal, action: Action, cause: Cause, own: float | None = None
+) -> Terms:
+    """How the leg ``action`` of the decision made on ``cause`` enters; ``own`` is the strategy's price, None for none.
 
-    A limit stands ``offset_bps`` on the favourable side of the close, a stop on the other. Both are rounded to the
+    A configured limit stands ``offset_bps`` on the favourable side of the close, a stop on the other. The strategy's
+    price is a limit on the favourable side of the close, or at it, and a stop beyond it. Prices are rounded to the
     ``tick`` away from the close.
     """
-    if entries.order_type == "market":
+    buys = action.side == "BUY"
+    if entries.order_type != "market":
+        kind = entries.order_type.upper()
+        below = (kind == "LIMIT") == buys
+        away = cause.price * entries.offset_bps / _BPS
+        exact = cause.price - away if below else cause.price + away
+    elif own is not None:
+        exact = Decimal(str(own))
+        below = exact <= cause.price if buys else exact < cause.price
+        kind = "LIMIT" if below == buys else "STOP"
+    else:
         return AT_OPEN
-    below = (entries.order_type == "limit") == (action.side == "BUY")
-    away = cause.price * entries.offset_bps / _BPS
-    exact = cause.price - away if below else cause.price + away
     ticks = (exact / tick).to_integral_value(ROUND_FLOOR if below else ROUND_CEILING)
     expires_ms = cause.close_ms + entries.expires_candles * parse_interval(interval).typical_ms
-    return Terms(entries.order_type.upper(), max(ticks, Decimal(1)) * tick, expires_ms)
+    return Terms(kind, max(ticks, Decimal(1)) * tick, expires_ms)
 
 
 def verdict(order: Order, leg: Leg | None, signal: Signal, legs: Iterable[Leg], refusal: str) -> str:

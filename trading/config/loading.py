@@ -358,7 +358,7 @@ def _check_names(
 
 
 def _bad(error: BadInput, path: Path_, document: Document, sources: Mapping[Path_, str]) -> Problem:
-    section = "entries" if error.field == "order_type" else "params"
+    section = "entries" if error.field in ("order_type", "expires_candles") else "params"
     leaf: Path_ = (error.field,) if error.field in ("strategy", "kind", "output") else (section, error.field or "")
     full = (*path, *leaf)
     return Problem(

@@ -88,7 +88,9 @@ class Entries(Section):
         " open again at the next close.",
     )
     order_type: Literal["market", "limit", "stop"] = Field(
-        "market", description="market: filled at the next open; limit and stop rest in the book until their price."
+        "market",
+        description="market: filled at the next open, or at the strategy's own entry price; limit and stop rest in the"
+        " book until their price, over the strategy's own.",
     )
     offset_bps: Decimal = Field(
         Decimal(0),
@@ -110,12 +112,12 @@ class Entries(Section):
 
     @model_validator(mode="after")
     def _rests(self) -> Entries:
-        if self.order_type == "market":
-            for name, default in (("offset_bps", 0), ("expires_candles", 1)):
-                if (value := getattr(self, name)) != default:
-                    raise ValueError(
-                        f"{name} is {value}, but order_type is market: set order_type limit or stop, or leave it out"
-                    )
+        # What expires may be an entry of the strategy's own, which is not known here.
+        if self.order_type == "market" and self.offset_bps:
+            raise ValueError(
+                f"offset_bps is {self.offset_bps}, but order_type is market: set order_type limit or stop, or leave it"
+                " out"
+            )
         return self
 
     def allow(self, time_ms: int) -> bool:

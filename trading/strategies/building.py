@@ -17,7 +17,7 @@ from trading.strategies.contract import TARGETS, Strategy, StrategyModule
 
 __all__ = ["build", "source_of"]
 
-_OPTIONAL = ("confidence", "bracket", "sizing", "tag", "reasons")
+_OPTIONAL = ("confidence", "entry", "bracket", "sizing", "tag", "reasons")
 # A signal is stored with the numbers it saw, and with its plan under this name.
 _RESERVED = frozenset({"close", "plan"})
 
@@ -125,6 +125,8 @@ def _start(name: str, module: ModuleType) -> Any:
         raise _broken(name, "State must have either the field target or the field lots", "Define one of the two.")
     if "lots" in state._fields and start.lots != ():
         raise _broken(name, "State.lots does not start empty", "Write `lots: tuple[Lot, ...] = ()`.")
+    if "lots" in state._fields and hasattr(module, "entry"):
+        raise _broken(name, "it defines entry, but lots are bought at the next open", "Leave entry out.")
     if "target" in state._fields and start.target not in TARGETS:
         raise _broken(name, f"State.target starts as {start.target!r}", "Start from FLAT or HOLD.")
     for part, value in zip(state._fields, start, strict=True):

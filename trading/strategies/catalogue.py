@@ -18,7 +18,7 @@ from trading.strategies.registry import STRATEGIES, find_module, load_strategy
 __all__ = ["BUILT_IN", "OWN", "PARTS", "catalogue", "describe", "find_source", "own_text"]
 
 BUILT_IN, OWN = "built in", "your own"
-PARTS = ("rule", "step", "confidence", "bracket", "sizing", "tag", "reasons")
+PARTS = ("rule", "step", "confidence", "entry", "bracket", "sizing", "tag", "reasons")
 _LINE = re.compile(r"^[a-z0-9_]+\.py, line ([0-9]+)")
 
 

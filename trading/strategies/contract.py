@@ -15,6 +15,7 @@ The module defines
 And, if it likes, each asked when the target is not HOLD:
 
 - ``confidence(now, p)``: 0.0 … 1.0; without it 1;
+- ``entry(now, p)``: the price at which to enter, None for the next open; not for a strategy with ``lots``;
 - ``bracket(now, p)``: the distances of stop and profit from the entry, as prices above 0, None for no such exit;
 - ``sizing(now, p)``: the share, above 0 and up to 1, of what the instance may put in; without it all;
 - ``tag(now, p)``: a short name of the kind of trade, told apart in reports;
@@ -86,6 +87,7 @@ class Strategy:
     step: Callable[[Any, Any, Any], Any] | None = None
     start: Any = None
     confidence: Callable[[Any, Any], float] | None = None
+    entry: Callable[[Any, Any], float | None] | None = None
     bracket: Callable[[Any, Any], tuple[float | None, float | None]] | None = None
     sizing: Callable[[Any, Any], float] | None = None
     tag: Callable[[Any, Any], str] | None = None

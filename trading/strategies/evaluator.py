@@ -15,6 +15,8 @@ from trading.strategies.folder import failed_line
 __all__ = ["Answer", "Evaluator"]
 
 _MAX_TEXT = 200
+# No price is above what int64 holds at 10**-8.
+_HIGHEST = 9e10
 
 
 class Answer(NamedTuple):
@@ -43,7 +45,7 @@ class Evaluator:
         self._spot = spot
         self._state = strategy.start
         self._asks: Callable[[Candle, Any, Any], Answer] = self._rule if strategy.step is None else self._step
-        self._extras = any((strategy.bracket, strategy.sizing, strategy.tag, strategy.reasons))
+        self._extras = any((strategy.entry, strategy.bracket, strategy.sizing, strategy.tag, strategy.reasons))
         fields = () if strategy.start is None else strategy.start._fields
         self._lots = "lots" in fields
         self._places = tuple(place for place, field in enumerate(fields) if field not in ("target", "lots"))
@@ -140,9 +142,11 @@ class Evaluator:
 
     def _plan(self, code: int, now: Any) -> Plan:
         strategy, p = self._strategy, self._params
-        stop = profit = None
+        stop = profit = entry = None
         share = 1.0
         if code != FLAT:
+            if strategy.entry is not None:
+                entry = _checked_entry(strategy.entry(now, p))
             if strategy.bracket is not None:
                 stop, profit = _checked_bracket(strategy.bracket(now, p))
             if strategy.sizing is not None:
@@ -156,7 +160,7 @@ class Evaluator:
                 raise StrategyFailed(
                     f"tag and reasons returned {tag!r} and {reasons!r}: use a short text and a tuple of such"
                 )
-        return Plan(stop, profit, float(share), tag, reasons)
+        return Plan(stop, profit, float(share), tag, reasons, entry=entry)
 
     def _failed(self, candle: Candle, now: Any, what: str) -> StrategyFailed:
         at = datetime.fromtimestamp(candle.close_time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -191,6 +195,14 @@ def _check_lot(lot: Lot) -> None:
     )
     if not good:
         raise StrategyFailed(f"step wants {lot}: a share is above 0 and up to 1, an amount and a distance above 0")
+
+
+def _checked_entry(found: Any) -> float | None:
+    if found is None:
+        return None
+    if not isinstance(found, int | float) or isinstance(found, bool) or not 0 < found <= _HIGHEST:
+        raise StrategyFailed(f"entry returned {found!r}: use a price above 0, or None for the next open")
+    return float(found)
 
 
 def _checked_bracket(found: Any) -> tuple[float | None, float | None]:

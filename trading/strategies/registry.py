@@ -110,6 +110,14 @@ def check_entries(strategy: Strategy, entries: Entries) -> None:
             value=entries.order_type,
             fix="Set order_type market, or choose a strategy that holds one position.",
         )
+    if entries.order_type == "market" and entries.expires_candles != 1 and strategy.entry is None:
+        raise BadInput(
+            f"expires_candles is {entries.expires_candles}, but order_type is market and strategy {strategy.name} gives"
+            " no entry price.",
+            field="expires_candles",
+            value=entries.expires_candles,
+            fix="Set order_type limit or stop, or leave it out.",
+        )
 
 
 def instance_id(

@@ -28,9 +28,9 @@ def _reasons(request: BacktestRequest, strategy: Strategy) -> Iterator[str]:
         yield f"it decides on {len(request.intervals)} intervals, and the kernel on one"
     if strategy.start is not None and "lots" in strategy.start._fields:
         yield "its strategy holds several lots, which the kernel does not know"
-    for name in ("bracket", "sizing"):
+    for name in ("entry", "bracket", "sizing"):
         if getattr(strategy, name) is not None:
-            yield f"its strategy has a {name}, which the kernel does not know"
+            yield f"its strategy defines {name}, which the kernel does not know"
     if request.exits != NO_EXITS:
         yield "it has exits, which the kernel does not know"
     if request.entries.model_copy(update={"long_only": False}) != NO_ENTRIES:

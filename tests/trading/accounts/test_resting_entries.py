@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.trading.accounts.ledger import FREE, MARKET, NOON, PAID, D, Ledger, market, minute, signal, spec, state
+from tests.trading.strategies.own import text
 from trading.accounts.broker import OrderRequest, OrderStatus
 from trading.accounts.capital import RetiredSleeve, retired_specs
 from trading.accounts.records import Decision, Fill, Order
@@ -18,6 +19,7 @@ from trading.config.costs import Costs
 from trading.config.rules import Entries, Exits
 from trading.errors import BadInput
 from trading.intervals import MINUTE_MS
+from trading.plan import Plan
 from trading.strategies.registry import check_entries, load_strategy
 from trading.venues.paper.book import Matcher, PaperOrder
 
@@ -60,6 +62,58 @@ def test_its_price_is_rounded_to_the_tick_away_from_the_close() -> None:
     for order_type, target, price in (("limit", "LONG", "99.96"), ("stop", "LONG", "100.04")):
         _, ledger = begun(target, entries=entries(order_type, "3.5"))
         assert the_order(ledger).price == D(price)
+
+
+@pytest.mark.parametrize(
+    ("target", "own", "kind", "price"),
+    [
+        ("LONG", 99.5, "LIMIT", "99.5"),
+        ("LONG", 100.0, "LIMIT", "100"),
+        ("LONG", 100.5, "STOP", "100.5"),
+        ("SHORT", 100.5, "LIMIT", "100.5"),
+        ("SHORT", 100.0, "LIMIT", "100"),
+        ("SHORT", 99.5, "STOP", "99.5"),
+        ("LONG", 99.123, "LIMIT", "99.12"),
+        ("LONG", 100.123, "STOP", "100.13"),
+        ("SHORT", 100.123, "LIMIT", "100.13"),
+        ("SHORT", 99.129, "STOP", "99.12"),
+        ("LONG", 1e-9, "LIMIT", "0.01"),
+    ],
+)
+def test_a_price_of_the_strategys_own_is_a_limit_up_to_the_close_and_a_stop_beyond(
+    target: str, own: float, kind: str, price: str
+) -> None:
+    execution, ledger = state(spec(entries=Entries(expires_candles=2)), costs=FREE), Ledger()
+    ledger.take(execution.start())
+    first = minute(0, 100)
+    ledger.run(execution, [first, signal(first, target)._replace(plan=Plan(entry=own))])
+    order = the_order(ledger)
+    assert (order.type, order.price, order.status) == (kind, D(price), "open")
+    assert order.expires_ms == NOON + 3 * MINUTE_MS
+
+
+def test_configured_orders_go_before_a_price_of_the_strategys_own() -> None:
+    execution, ledger = state(spec(entries=entries("stop", "100")), costs=FREE), Ledger()
+    ledger.take(execution.start())
+    first = minute(0, 100)
+    ledger.run(execution, [first, signal(first, "LONG")._replace(plan=Plan(entry=95.0))])
+    assert (the_order(ledger).type, the_order(ledger).price) == ("STOP", D(101))
+
+
+def test_another_price_moves_no_order_that_rests_until_it_expires() -> None:
+    """Then the new one stands where the newest decision wants it; one without a price is at the next open."""
+    execution, ledger = state(spec(entries=Entries(expires_candles=2)), costs=FREE), Ledger()
+    ledger.take(execution.start())
+    for number, own in enumerate((98.0, 97.0, 96.0, 95.0, None)):
+        candle = minute(number, 100)
+        ledger.run(execution, [candle, signal(candle, "LONG")._replace(plan=Plan(entry=own))])
+    ledger.run(execution, [minute(5, 100)])
+    told = [(order.price, order.status, order.reason) for order in ledger.orders().values()]
+    assert told == [
+        (D(98), "canceled", "expired"),
+        (D(96), "canceled", "expired"),
+        (None, "filled", ""),
+    ]
 
 
 @settings(max_examples=300, deadline=None)
@@ -211,8 +265,12 @@ def test_a_restart_at_any_moment_changes_nothing(data: st.DataObject) -> None:
     seen = data.draw(
         st.lists(st.tuples(st.integers(-15, 15), st.sampled_from(("LONG", "SHORT", "FLAT", "HOLD"))), max_size=30)
     )
+    candles = data.draw(st.integers(1, 4))
+    configured = entries(data.draw(st.sampled_from(("limit", "stop"))), "30", candles)
+    # Of the configuration, or of the strategy: on one side of the close, on the other, or none.
+    own = data.draw(st.none() | st.lists(st.sampled_from((None, -0.3, 0.0, 0.3)), min_size=30, max_size=30))
     rules = {
-        "entries": entries(data.draw(st.sampled_from(("limit", "stop"))), "30", data.draw(st.integers(1, 4))),
+        "entries": configured if own is None else Entries(expires_candles=candles),
         "exits": Exits(stop_loss_percent=D("0.5")),
     }
     costs = PAID.model_copy(update={"order_latency_minutes": data.draw(st.sampled_from((0, 2)))})
@@ -220,7 +278,10 @@ def test_a_restart_at_any_moment_changes_nothing(data: st.DataObject) -> None:
     price = D(100)
     for number, (step, target) in enumerate(seen):
         opened, price = price, price + D(step) / 10
-        items += [minute(number, str(opened), str(price)), signal(minute(number, str(opened), str(price)), target)]
+        candle = minute(number, str(opened), str(price))
+        away = None if own is None else own[number]
+        plan = Plan(entry=None if away is None else round(float(price) + away, 2))
+        items += [candle, signal(candle, target)._replace(plan=plan)]
     whole, parted = Ledger(), Ledger()
     execution = state(spec(**rules), costs=costs)
     whole.take(execution.start())
@@ -236,10 +297,17 @@ def test_a_restart_at_any_moment_changes_nothing(data: st.DataObject) -> None:
     assert sum(1 for item in whole.records if isinstance(item, Fill)) == len({fill.fill_id for fill in whole.fills()})
 
 
-@pytest.mark.parametrize(("name", "value"), [("offset_bps", "5"), ("expires_candles", 2)])
-def test_a_distance_without_an_order_that_rests_is_refused(name: str, value: object) -> None:
-    with pytest.raises(ValueError, match=f"{name} is {value}, but order_type is market: set order_type limit or stop"):
-        Entries.model_validate({name: value})
+def test_a_distance_without_an_order_that_rests_is_refused() -> None:
+    with pytest.raises(ValueError, match="offset_bps is 5, but order_type is market: set order_type limit or stop"):
+        Entries.model_validate({"offset_bps": "5"})
+
+
+def test_an_expiry_without_an_order_that_may_rest_is_refused() -> None:
+    with pytest.raises(BadInput, match="expires_candles is 2, but order_type is market and strategy ma44") as caught:
+        check_entries(load_strategy("ma44"), Entries(expires_candles=2))
+    assert (caught.value.field, caught.value.value) == ("expires_candles", 2)
+    own = load_strategy("mine", None, text(more="def entry(now, p): return now.close"))
+    check_entries(own, Entries(expires_candles=2))
 
 
 def test_a_strategy_that_holds_lots_has_no_entries_that_rest() -> None:

@@ -43,6 +43,17 @@ def text(rule: str = "return LONG if now.close > p.level else SHORT", *, more: s
     return RULE.format(imports=dedent(imports), rule=body, more=dedent(more))
 
 
+PRICED = text(
+    "return LONG if now.close > prev.close else SHORT if now.close < prev.close else HOLD",
+    more="""
+    def entry(now, p):
+        shift = int(now.close * 100) % 3 - 1
+        return None if shift == 0 else now.close * (1 + shift * p.level / 100_000)
+    """,
+)
+"""Enters on this side of the close, on that, or at the next open, as the close has it."""
+
+
 def stepping(state: str, step: str) -> str:
     """A strategy with these fields of State and this step."""
     whole = text("return HOLD")

@@ -57,6 +57,16 @@ def test_a_rule_says_its_target_with_all_that_it_defines() -> None:
     assert it.idle is NO_PLAN
 
 
+def test_a_price_of_entry_is_asked_for_where_something_is_to_be_held() -> None:
+    more = "def entry(now, p): return None if now.close > 150 else now.close - 1"
+    it = evaluator(text("return HOLD if now.close == p.level else LONG if now.close > p.level else SHORT", more=more))
+    assert ask(it, 120) == (LONG, 1.0, Plan(entry=119.0))
+    assert ask(it, 50).plan.entry == 49.0
+    assert ask(it, 160) == (LONG, 1.0, Plan())
+    assert ask(it, 100) == (HOLD, 0.0, NO_PLAN)
+    assert ask(evaluator(text(more=more), spot=True), 50) == (FLAT, 1.0, Plan())
+
+
 def test_a_spot_account_holds_cash_instead_of_a_short() -> None:
     more = "def bracket(now, p): return 1.0, 2.0"
     assert ask(evaluator(text(more=more), spot=True), 50) == (FLAT, 1.0, Plan())
@@ -75,6 +85,12 @@ def test_a_spot_account_holds_cash_instead_of_a_short() -> None:
         (text("return LONG", more="def bracket(now, p): return 0.0, 1.0"), "bracket returned (0.0, 1.0)"),
         (text("return LONG", more="def bracket(now, p): return 1.0"), "bracket returned 1.0"),
         (text("return LONG", more="def sizing(now, p): return 2"), "sizing returned 2"),
+        (text("return LONG", more="def entry(now, p): return 0.0"), "entry returned 0.0: use a price above 0"),
+        (text("return LONG", more="def entry(now, p): return float('nan')"), "entry returned nan"),
+        (text("return LONG", more="def entry(now, p): return 1e12"), "entry returned 1000000000000.0"),
+        (text("return LONG", more="def entry(now, p): return '99'"), "entry returned '99'"),
+        (text("return LONG", more="def entry(now, p): return now.close, None"), "entry returned (120"),
+        (text("return LONG", more="def entry(now, p): return now.close / 0"), "line 23: ZeroDivisionError"),
         (text("return LONG", more="def reasons(now, p): return 'because'"), "use a short text and a tuple"),
         (stepping("target: int = FLAT", "return 5"), "step returned 5, which is no State"),
         (stepping("target: int = FLAT", "return State(9)"), "step made the target 9"),
@@ -103,6 +119,10 @@ def test_what_no_strategy_may_say_is_told_with_candle_place_and_values(source: s
         (stepping("target: int = FLAT\nname: str = ''", "return state"), "State.name starts as ''"),
         (stepping("lots: tuple = (1,)", "return state"), "State.lots does not start empty"),
         (stepping("target: int = 8", "return state"), "State.target starts as 8"),
+        (
+            stepping("lots: tuple = ()", "return state") + "\ndef entry(now, p): return 1.0\n",
+            "it defines entry, but lots are bought at the next open",
+        ),
     ],
 )
 def test_a_state_that_cannot_be_kept_is_refused_at_once(source: str, what: str) -> None:

@@ -11,6 +11,7 @@ from backtest.requests import BacktestRequest
 from backtest.sweep.kernel import KernelEvaluator, why_not
 from tests.backtest.sweep.kernel.test_equals_reference import source_of
 from tests.trading.series import MARKET, random_minutes
+from tests.trading.strategies.own import text
 from tests.trading.test_other_intervals import SOURCE
 from trading.config.costs import Costs
 from trading.config.rules import Entries, Exits
@@ -32,6 +33,7 @@ def asked(**changes: Any) -> BacktestRequest:
         ({"costs": Costs(entry_share_of_volume=Decimal("0.1"))}, "volume"),
         ({"costs": Costs(order_latency_minutes=1)}, "arrive"),
         ({"strategy": "mine", "source": SOURCE, "intervals": ("5m",)}, "another interval"),
+        ({"strategy": "mine", "source": text(more="def entry(now, p): return now.close")}, "defines entry"),
     ],
 )
 def test_what_it_does_not_do(changes: dict[str, Any], words: str) -> None:

@@ -99,6 +99,11 @@ CHEATS = {
     "chance": Cheat(
         "chance", text("return LONG if random.random() > 0.5 else SHORT", imports="import random"), "return LONG"
     ),
+    "chance in the price of entry": Cheat(
+        "chance",
+        text("return LONG", more="def entry(now, p): return now.close * random.random()", imports="import random"),
+        "def entry",
+    ),
     "a mutable default": Cheat(
         "memory",
         text("return past(now.close)").replace(
