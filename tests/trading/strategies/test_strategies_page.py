@@ -22,9 +22,15 @@ def test_the_example_is_a_strategy_of_twenty_lines_that_passes_the_check() -> No
     assert check_strategy("mine", {"period": 10}, smallest).findings == []
 
 
+def test_the_example_with_a_price_of_entry_passes_the_check() -> None:
+    source = f"{BLOCKS[0]}\n\n{BLOCKS[1]}"
+    assert load_strategy("mine", None, source).entry is not None
+    assert check_strategy("mine", {"period": 10}, source).findings == []
+
+
 def test_the_example_with_lots_passes_the_check() -> None:
     before = BLOCKS[0].partition("def rule")[0].replace("FLAT, LONG", "LONG")
-    source = f"{before}\nfrom trading.plan import Lot\n\n{BLOCKS[1]}"
+    source = f"{before}\nfrom trading.plan import Lot\n\n{BLOCKS[2]}"
     assert load_strategy("mine", None, source).step is not None
     assert check_strategy("mine", {"period": 10}, source).findings == []
 
