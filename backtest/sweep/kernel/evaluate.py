@@ -17,9 +17,11 @@ from backtest.sources import Source
 from backtest.sweep.evaluator import METRICS, ComboScore, ReferenceEvaluator
 from backtest.sweep.kernel.columns import Kind, Totals
 from backtest.sweep.kernel.exact import exact, value_of
+from backtest.sweep.kernel.holding import Run, hold, waits_of
+from backtest.sweep.kernel.lot_walk import Waits
 from backtest.sweep.kernel.marks import BLOCK
 from backtest.sweep.kernel.program import Shape, program_of, walking
-from backtest.sweep.kernel.stepping import stepper_of, table_of
+from backtest.sweep.kernel.stepping import has_lots, stepper_of, table_of
 from backtest.sweep.kernel.support import why_not
 from backtest.sweep.kernel.tape import Tape
 from backtest.sweep.kernel.walk import FIGURES, OK, Minutes, Terms
@@ -94,7 +96,7 @@ class KernelEvaluator:
         self._compiled = True
         tape = self._tape
         try:
-            self._terms, self._scale = _terms(request, source, tape)
+            self._terms, self._waits, self._scale = _terms(request, source, tape)
         except OverflowError as error:
             self._stay_with_reference(error)
         coarse = UNIT // self._unit
@@ -132,23 +134,22 @@ class KernelEvaluator:
 
     def _chunk(self, strategies: Sequence[Strategy], most: int) -> Iterator[tuple[ComboScore, Any]]:
         fitting = [place for place, strategy in enumerate(strategies) if self._fits(strategy)]
-        planes = self._planes([strategies[place] for place in fitting]) if fitting and self._compiled else None
-        if planes is None:
-            fitting = []
         out = np.full((len(fitting), len(FIGURES)), np.nan)
         daily = np.ones((len(fitting), len(self._tape.day_places) + 1))
         statuses = np.zeros(len(fitting), np.int64)
         rows = np.zeros((most, 8), np.int64)
-        count = 0
-        if planes is not None:
-            count = walking()(*planes, self._tape.fills, self._minutes, self._terms, rows, daily, statuses, out)
-        found = {
-            place: (figures, changes)
-            for place, status, figures, changes in zip(
-                fitting, statuses.tolist(), out.tolist(), (daily[:, 1:] / daily[:, :-1] - 1).tolist(), strict=True
-            )
-            if status == OK
-        }
+        count = None
+        if fitting and self._compiled:
+            count = self._walked([strategies[place] for place in fitting], (rows, daily, statuses, out))
+        found = {}
+        if count is not None:
+            found = {
+                place: (figures, changes)
+                for place, status, figures, changes in zip(
+                    fitting, statuses.tolist(), out.tolist(), (daily[:, 1:] / daily[:, :-1] - 1).tolist(), strict=True
+                )
+                if status == OK
+            }
         for place, strategy in enumerate(strategies):
             if place in found:
                 yield _score_of(strategy, *found[place]), rows[:count]
@@ -165,9 +166,56 @@ class KernelEvaluator:
             and Shape(strategy, self._interval).key == self._shape.key
         )
 
+    def _walked(self, strategies: Sequence[Strategy], walked: tuple[Any, ...]) -> int | None:
+        """Run ``strategies``: ``walked`` takes the trades of the last, and of each equity at day ends, whether all was
+        exact, and figures. Returns how many trades there are of the last; None if any raised, or was not compiled.
+        """
+        start = self._shape.strategy.start
+        try:
+            if start is not None and has_lots(start):
+                return self._held(strategies, walked)
+            planes = self._planes(strategies)
+        except (NumbaError, TypeError, AssertionError, NotImplementedError) as error:
+            # Numba means to raise the first alone.
+            self._stay_with_reference(error)
+            return None
+        except (ArithmeticError, LookupError, ValueError):
+            return None
+        if planes is None:
+            return None
+        count: int = walking()(*planes, self._tape.fills, self._minutes, self._terms, *walked)
+        return count
+
     def _planes(self, strategies: Sequence[Strategy]) -> tuple[Any, Any, Any] | None:
         """Bits of the candles on which each of ``strategies`` wants to be long, short or flat; None if it raised."""
-        shape, bars = self._shape, self._bars
+        shape, tape = self._shape, self._tape
+        start = shape.strategy.start
+        decide = (program_of if start is None else stepper_of)(shape, self._module, self._unit)
+        states = () if start is None else table_of(start, len(strategies))
+        words = (self._bars.shape[1] + 63) // 64 + _TILE // 64
+        longs, shorts, flats = (np.zeros((len(strategies), words), np.uint64) for _ in range(3))
+        tables, rest = self._arranged(strategies)
+        bad = decide(
+            self._bars, self._totals, tape.starts, tape.decides, tape.is_mute, *tables, *states, *rest,
+            np.empty(_TILE, np.int8), longs, shorts, flats,
+        )  # fmt: skip
+        return (longs, shorts, flats) if bad < 0 else None
+
+    def _held(self, strategies: Sequence[Strategy], walked: tuple[Any, ...]) -> int:
+        """Run strategies that hold several lots."""
+        shape, tape = self._shape, self._tape
+        decide = stepper_of(shape, self._module, self._unit)
+        run = Run(decide, shape.strategy.start, tape, self._minutes, self._terms, self._waits)
+        tables, rest = self._arranged(strategies)
+        told = (self._bars, self._totals, tape.starts, tape.decides, tape.is_mute, tape.bar_close_ms, *tables)
+        hold(run, told, rest, len(strategies), _TILE, walked)
+        return int(np.count_nonzero(walked[0][:, 0]))
+
+    def _arranged(self, strategies: Sequence[Strategy]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """What programs are told of ``strategies``: the distinct features and who reads which, and parameters; the
+        candles that each needs, and room for the values of features and for prices.
+        """
+        shape = self._shape
         kinds = [_Chosen(max(1, len(kind.outputs)), {}) for kind in shape.kinds]
         read: list[list[tuple[int, int, int]]] = []
         for strategy in strategies:
@@ -187,27 +235,12 @@ class KernelEvaluator:
         ).reshape(len(strategies), len(shape.reads))
         whole = _table([strategy.params for strategy in strategies])
         needs = np.array([strategy.warmup for strategy in strategies], np.int64)
-        words = (bars.shape[1] + 63) // 64 + _TILE // 64
-        longs, shorts, flats = (np.zeros((len(strategies), words), np.uint64) for _ in range(3))
         tables = [
             _kind_table(definition, list(kind.params), first)
             for definition, kind, first in zip(shape.kinds, kinds, firsts, strict=True)
         ]
-        try:
-            start = shape.strategy.start
-            decide = (program_of if start is None else stepper_of)(shape, self._module, self._unit)
-            states = () if start is None else table_of(start, len(strategies))
-            bad = decide(
-                bars, self._totals, self._tape.starts, self._tape.decides, self._tape.is_mute, *tables, places, *whole,
-                *states, needs, np.full((columns, _TILE + 1), np.nan), np.full(_TILE + 1, np.nan),
-                np.empty(_TILE, np.int8), longs, shorts, flats,
-            )  # fmt: skip
-        except (NumbaError, TypeError) as error:
-            self._stay_with_reference(error)
-            return None
-        except (ArithmeticError, LookupError, ValueError):
-            return None
-        return (longs, shorts, flats) if bad < 0 else None
+        room = np.full((columns, _TILE + 1), np.nan), np.full(_TILE + 1, np.nan)
+        return (*tables, places, *whole), (needs, *room)
 
     def _stay_with_reference(self, error: Exception) -> None:
         self._compiled = False
@@ -240,12 +273,12 @@ def _score_of(strategy: Strategy, figures: Sequence[float], changes: Sequence[fl
     return ComboScore(strategy.params_dict(), metrics, int(values["trades"]), tuple(changes[: int(values["days"])]))
 
 
-def _terms(request: BacktestRequest, source: Source, tape: Tape) -> tuple[Terms, int]:
-    """What is charged, as whole numbers, and what a slipped price is scaled by besides 10**-8."""
+def _terms(request: BacktestRequest, source: Source, tape: Tape) -> tuple[Terms, Waits, int]:
+    """What is charged, also of orders that wait, in whole numbers, and what a slipped price is scaled by besides."""
     market = source.market
     charges = request.costs.of(market.venue)
     slips, lots = _decimals(charges.slippage), _decimals(market.lot_size)
-    fees = max(_decimals(charges.taker_fee), _decimals(charges.funding_per_8h))
+    fees = max(_decimals(charges.taker_fee), _decimals(charges.maker_fee), _decimals(charges.funding_per_8h))
     digits = 8 + slips + lots + fees
     stake = (request.size * request.leverage).as_integer_ratio()
     margin = charges.maintenance_margin.as_integer_ratio()
@@ -260,9 +293,9 @@ def _terms(request: BacktestRequest, source: Source, tape: Tape) -> tuple[Terms,
     marked = lot * scale * steps
     dearest = max(buy * (steps + fee), 2 * marked * margin[1], abs(funding) * int(tape.times.max(initial=1)))
     dearest *= tape.most * stake[1]
-    if dearest > _MOST_MONEY or max(*stake, *margin, marked, abs(funding)) > _MOST_WHOLE:
+    if dearest > _MOST_MONEY or max(*stake, *margin, marked, abs(funding), tape.most * (scale + slip)) > _MOST_WHOLE:
         raise OverflowError(f"{dearest} steps of money for a lot")
-    return Terms(
+    terms = Terms(
         capital=exact(_scaled(request.capital, digits)),
         unit=exact(10**digits),
         buy=scale + slip,
@@ -286,7 +319,8 @@ def _terms(request: BacktestRequest, source: Source, tape: Tape) -> tuple[Terms,
         most_cash=_MOST_MONEY / max(stake[0], margin[1]),
         is_perp=request.profile == "perp",
         may_short=request.profile != "spot" and not request.entries.long_only,
-    ), scale
+    )
+    return terms, waits_of(scale, steps, lot, charges.maker_fee), scale
 
 
 def _until(request: BacktestRequest, source: Source) -> Source:

@@ -368,12 +368,18 @@ def _at(lots: Any, place: Any) -> Any:
 # What a step may do with lots as with a tuple
 
 
-def as_lots(_like: Any, _value: Any) -> Any:
+@njit
+def as_lots(like: Any, value: Any) -> Any:
     """A tuple of ``Lot`` as ``Lots``, in the arena of ``like``."""
+    return _made_lots(like, value)
 
 
-@overload(as_lots, strict=False)
-def _as_lots(like: Any, value: Any) -> Any:
+def _made_lots(_like: Any, _value: Any) -> Any:
+    """What ``as_lots`` returns, by what it is given."""
+
+
+@overload(_made_lots, strict=False)
+def _made_of(like: Any, value: Any) -> Any:
     if isinstance(value, LotsType):
         return lambda like, value: value
     if isinstance(value, types.BaseTuple) and len(value) == 0:

@@ -73,7 +73,8 @@ def program_of(shape: Shape, module: ModuleType, unit: int) -> Callable[..., Any
     found: dict[int, FunctionType] = {}
     steps = [reached(kind.step, found) for kind in shape.kinds]
     rule = reached(module.rule, found)
-    name = name_of(shape, text, *sorted({source_text(function) for function in found.values()}))
+    sources = sorted({source_text(function) for function in found.values()})
+    name = name_of(shape.strategy.name, text, shape.strategy.source, *sources)
     decide: Callable[..., Any] = loaded(
         name,
         text,
@@ -88,13 +89,8 @@ def program_of(shape: Shape, module: ModuleType, unit: int) -> Callable[..., Any
 
 def walking() -> Callable[..., Any]:
     """The compiled ``walk``, for decisions of any strategy."""
-    run: Callable[..., Any] = loaded(_name("walk", _WALK), _WALK, lambda: {"walk": walk.walk}).run
+    run: Callable[..., Any] = loaded(name_of("walk", _WALK), _WALK, lambda: {"walk": walk.walk}).run
     return run
-
-
-def name_of(shape: Shape, *texts: str) -> str:
-    """The name of the module made of ``texts`` for a strategy."""
-    return _name(shape.strategy.name, shape.strategy.source, *texts)
 
 
 def loaded(name: str, text: str, given: Callable[[], Mapping[str, Any]]) -> ModuleType:
@@ -104,8 +100,8 @@ def loaded(name: str, text: str, given: Callable[[], Mapping[str, Any]]) -> Modu
     return sys.modules[name]
 
 
-def _name(what: str, *texts: str) -> str:
-    """The module's name: of what it is made for, of these texts and of all that is compiled into it besides."""
+def name_of(what: str, *texts: str) -> str:
+    """A module's name: of what it is made for, of these texts and of all that is compiled into it besides."""
     own = (inspect.getsource(part) for part in (bits, columns, exact, marks, walk))
     whole = "\0".join((numba.__version__, sys.version, *texts, *own))
     return f"kernel_{what}_{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
@@ -180,7 +176,10 @@ def source_text(function: FunctionType) -> str:
 
 
 def compiled(function: FunctionType, unit: int, made: dict[int, Any]) -> Any:
-    """``function`` to be compiled, with what it calls, for prices that are whole at 1/``unit`` instead of 1/10**8."""
+    """``function`` to be compiled, with what it calls, for prices that are whole at 1/``unit`` instead of 1/10**8.
+
+    ``made`` is what to call in place of what, by its id.
+    """
     if id(function) not in made:
         own = dict(function.__globals__)
         copy = FunctionType(function.__code__, own, function.__name__, function.__defaults__, function.__closure__)
@@ -189,6 +188,8 @@ def compiled(function: FunctionType, unit: int, made: dict[int, Any]) -> Any:
             other = own.get(name)
             if isinstance(other, FunctionType):
                 own[name] = compiled(other, unit, made)
+            elif id(other) in made:
+                own[name] = made[id(other)]
             elif name == "UNIT" and other == UNIT:
                 own[name] = unit
     return made[id(function)]

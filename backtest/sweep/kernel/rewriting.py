@@ -19,9 +19,6 @@ from copy import deepcopy
 from types import FunctionType
 from typing import Any
 
-from backtest.sweep.kernel.lots import lot
-from trading.plan import Lot
-
 __all__ = ["STATE", "rewritten"]
 
 STATE = "State"
@@ -50,7 +47,6 @@ def rewritten(step: FunctionType, state: Any, given: dict[str, Any]) -> Function
     plain = ast.arguments([], [ast.arg(item.arg) for item in found.args.args], None, [], [], None, [])
     made = ast.Module([ast.FunctionDef(step.__name__, plain, body, [])], [])
     space: dict[str, Any] = {**step.__globals__, **given, name: given[STATE]}
-    space |= {key: lot for key, value in step.__globals__.items() if value is Lot}
     code = compile(ast.fix_missing_locations(made), step.__code__.co_filename, "exec")
     exec(code, space)  # noqa: S102 - the strategy's own text, which runs anyway
     function: FunctionType = space[step.__name__]

@@ -21,6 +21,7 @@ from numba import njit
 
 from backtest.sweep.kernel import bits, lots, program, rewriting
 from backtest.sweep.kernel.rewriting import STATE, rewritten
+from trading.plan import Lot
 
 __all__ = ["CHANGE", "has_lots", "stepper_of", "table_of"]
 
@@ -59,7 +60,7 @@ def stepper_of(shape: program.Shape, module: ModuleType, unit: int) -> Callable[
     sources = sorted({program.source_text(function) for function in found.values()})
     own = (inspect.getsource(part) for part in (lots, rewriting, sys.modules[__name__]))
     decide: Callable[..., Any] = program.loaded(
-        program.name_of(shape, text, *sources, *own),
+        program.name_of(shape.strategy.name, text, shape.strategy.source, *sources, *own),
         text,
         lambda: {**_given(module, start, unit), **program.given_of(shape, module, unit, steps)},
     ).decide
@@ -134,7 +135,7 @@ def _given(module: ModuleType, start: Any, unit: int) -> dict[str, Any]:
     }
     step = rewritten(module.step, type(start), given)
     return {
-        "step": program.compiled(step, unit, {}),
+        "step": program.compiled(step, unit, {id(Lot): lots.lot}),
         "pack": bits.pack,
         "Kept": type(start),
         "begun": lots.begun,

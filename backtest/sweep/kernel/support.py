@@ -26,8 +26,6 @@ def why_not(request: BacktestRequest) -> str | None:
 def _reasons(request: BacktestRequest, strategy: Strategy) -> Iterator[str]:
     if len(request.intervals) != 1:
         yield f"it decides on {len(request.intervals)} intervals, and the kernel on one"
-    if strategy.start is not None and "lots" in strategy.start._fields:
-        yield "its strategy holds several lots, which the kernel does not know"
     for name in ("entry", "bracket", "sizing"):
         if getattr(strategy, name) is not None:
             yield f"its strategy defines {name}, which the kernel does not know"

@@ -26,7 +26,7 @@ from backtest.sweep.kernel.exact import (
 )
 from backtest.sweep.kernel.marks import PENDING, Marks, blocks_of, deepest_of, marked, range_of
 
-__all__ = ["FIGURES", "OK", "Minutes", "Terms", "walk"]
+__all__ = ["FIGURES", "INEXACT", "OK", "Minutes", "Terms", "walk"]
 
 OK, INEXACT = 0, 1
 

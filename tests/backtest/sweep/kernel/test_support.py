@@ -26,7 +26,6 @@ def asked(**changes: Any) -> BacktestRequest:
     ("changes", "words"),
     [
         ({"intervals": ("1h", "4h")}, "2 intervals"),
-        ({"strategy": "dip"}, "several lots"),
         ({"exits": Exits(stop_loss_percent=Decimal(2))}, "exits"),
         ({"entries": Entries(cooldown_candles=2)}, "entries"),
         ({"costs": Costs(slippage_of_range=Decimal("0.1"))}, "range"),
@@ -45,7 +44,10 @@ def test_what_it_does_not_do(changes: dict[str, Any], words: str) -> None:
         KernelEvaluator(request, source_of(random_minutes(0, 120)))
 
 
-@pytest.mark.parametrize("strategy", ["sma_cross", "ema_cross", "ma44", "ma125", "rsi_reversion", "macd", "bollinger"])
+@pytest.mark.parametrize(
+    "strategy",
+    ["sma_cross", "ema_cross", "ma44", "ma125", "rsi_reversion", "macd", "bollinger", "weighted", "dip", "accumulate"],
+)
 @pytest.mark.parametrize("profile", ["spot", "perp"])
 def test_what_it_does(strategy: str, profile: str) -> None:
     assert why_not(asked(strategy=strategy, profile=profile, entries=Entries(long_only=True))) is None
