@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 
+import aiohttp
+
 from bench.figures import Effort, Figure, Report, Table
+from bench.history import SAMPLE
 from bench.processor import Usage
 from bench.samples import percentile
-from bench.systems import caught_up, measured_config, sample_options
+from bench.systems import base_url, caught_up, measured_config, sample_options
 from manta.replay import Replay
+from trading.errors import MantaError
 from trading.storage.database import Connection, Database
 
 __all__ = ["measure"]
@@ -18,6 +22,14 @@ _SPEED = 60.0
 _OTHER_SPEEDS = (1.0, 10.0)
 _CALM_S = 5.0
 _COMMITS = 200
+_PATIENCE_S = 90.0
+# Two hundred and fifty thousand sets of an SMA cross.
+_SWEEP = {
+    "strategy": "sma_cross",
+    "market": SAMPLE.key,
+    "intervals": ["1m"],
+    "grid": {"fast": list(range(1, 501)), "slow": list(range(501, 1001))},
+}
 # When its closing message arrived, and when recorder and execution wrote their rows, each inside its transaction.
 _STAGES = """
 select (d.received_ns / 1e6)::float8 as received, extract(epoch from m.recorded_at)::float8 * 1e3 as recorded,
@@ -31,6 +43,7 @@ where d.interval = '1m' and d.received_ns between $1 and $2
 async def measure(effort: Effort) -> Report:
     """Watch a 1m strategy decide at ×60 for a window, then the processor alone at lower speeds."""
     samples, stages, commits, usage = await _decide(effort.window_s)
+    beside, *_ = await _decide(effort.window_s, sweeping=True)
     shares = {speed: (await _share(speed, effort.window_s / 2))[-1][1] for speed in _OTHER_SPEEDS}
     shares[_SPEED] = usage[-1][1]
     return Report(
@@ -38,11 +51,14 @@ async def measure(effort: Effort) -> Report:
         "The default configuration with one more strategy that decides at every closed minute, replayed at ×60: one "
         "closed minute a second. A time runs from the arrival of the venue's closing message at the feed's socket to "
         "the return of the commit that holds the decision, fsync on; the first seconds after the start are left out. "
+        "The sweep is one of the API, of 250,000 sets, as many tasks at a time as there are cores. "
         "Processor time is that of all processes of the session, Postgres and Serve included, the simulator not.",
         [
             Figure("venue message → decision committed, p50", percentile(samples, 0.5), "ms", 15),
             Figure("venue message → decision committed, p99", percentile(samples, 0.99), "ms", 60),
             Figure("venue message → decision committed, slowest", max(samples), "ms"),
+            Figure("the same while a sweep runs on every core, p50", percentile(beside, 0.5), "ms", 15),
+            Figure("the same while a sweep runs on every core, p99", percentile(beside, 0.99), "ms", 60),
             *(
                 Figure(f"processor at ×{speed:g}, of one core", share, "%", 10 if speed == 1 else None)
                 for speed, share in sorted(shares.items())
@@ -54,25 +70,46 @@ async def measure(effort: Effort) -> Report:
             _stage_table(stages, samples),
             Table("Processor time by process at ×60, share of one core", ("process", "%"), usage),
         ],
-        [f"{len(samples)} decisions; their percentiles include those of longer intervals"],
+        [
+            f"{len(samples)} decisions, and {len(beside)} during the sweep; their percentiles include those of longer "
+            "intervals",
+        ],
     )
 
 
-async def _decide(window_s: float) -> tuple[list[float], list[dict[str, float]], list[float], list[tuple[str, float]]]:
+async def _decide(
+    window_s: float, *, sweeping: bool = False
+) -> tuple[list[float], list[dict[str, float]], list[float], list[tuple[str, float]]]:
     """Latencies in ms, stage times of each 1m decision, commit times in ms, and processor shares."""
     async with Replay(sample_options(measured_config(minute=True), speed=_SPEED, serve=True)) as replay:
         await caught_up(replay)
+        if sweeping:
+            await _start_sweep(replay)
         await asyncio.sleep(_CALM_S)
         first, first_ns = await replay.query(_timed_decisions), time.time_ns()
         usage = Usage(replay.host.processes())
         await asyncio.sleep(window_s)
         table = usage.table()
         last, last_ns = await replay.query(_timed_decisions), time.time_ns()
+        if sweeping and await replay.query(lambda conn: conn.fetchval("select status from sweeps")) != "running":
+            raise MantaError("The sweep ended amid the measurement.", fix="See `manta sweep list`.")
         rows = await replay.query(lambda conn: conn.fetch(_STAGES, first_ns, last_ns))
         commits = await _commit_times(replay)
         health = await replay.stop_host()
     told = [value for actor in health for value in actor.get("latencies_ms", ())]
     return told[first:last], [dict(row) for row in rows], commits, table
+
+
+async def _start_sweep(replay: Replay) -> None:
+    """Start one by the API that takes longer than is measured, and wait until its workers score."""
+    token = (replay.host.data_dir / "secrets" / "api_token").read_text(encoding="utf-8").strip()
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}, raise_for_status=True) as http:
+        await http.post(f"{base_url(replay)}/api/v1/sweeps", json=_SWEEP)
+    deadline = time.monotonic() + _PATIENCE_S
+    while not await replay.query(lambda conn: conn.fetchval("select tried from sweeps")):
+        if time.monotonic() > deadline:
+            raise MantaError("The sweep did not begin.", fix=f"See {replay.host.data_dir / 'logs'}.")
+        await asyncio.sleep(0.1)
 
 
 async def _timed_decisions(connection: Connection) -> int:
