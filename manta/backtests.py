@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
+from backtest.configured import book_named
 from backtest.refusals import explained
 from backtest.run import BacktestRequest, BookRequest, book_of, resolve_symbol, run_stored
 from manta.options import parse_amount, parse_time
@@ -227,41 +228,10 @@ def _of_the_configuration(arguments: BacktestArguments, config: Config) -> BookR
                 value=getattr(arguments, option),
                 fix="Give --strategy, or leave it out.",
             )
-    books = list(dict.fromkeys(item.book for item in config.strategies))
-    if not books:
-        raise BadInput(
-            "Which strategy? The configuration has no instances.",
-            field="strategy",
-            fix="Give --strategy NAME, once or more; `manta strategies list` shows them. Or configure `strategies`.",
-        )
-    book = arguments.book or books[0]
-    if book not in books or (arguments.book is None and len(books) > 1):
-        raise BadInput(
-            f"Book {book!r} has no instances." if arguments.book else "Which book?",
-            field="book",
-            value=arguments.book,
-            fix=f"Give --book, one of: {', '.join(books)}.",
-        )
-    mine = [item for item in config.strategies if item.book == book]
-    traded = [name for name in config.markets if any(name in config.markets_of(item) for item in mine)]
-    asked = _asked_markets(arguments, traded) or traded
-    for market in asked:
-        if market not in traded:
-            raise BadInput(
-                f"No instance of book {book} trades {market}.",
-                field="market",
-                value=market,
-                fix=f"Use some of: {', '.join(traded)}.",
-            )
-    left = [(item, [name for name in config.markets_of(item) if name in asked]) for item in mine]
-    return _made(
-        BookRequest,
-        strategies=[item.model_copy(update={"markets": tuple(names)}) for item, names in left if names],
-        markets=asked,
-        capital=arguments.capital or config.books[book].capital,
-        costs=config.books[book].costs,
-        **_common(arguments),
-    )
+    book = book_named(config, arguments.book)
+    wanted = book.request(_asked_markets(arguments, list(book.traded)))
+    wanted["capital"] = arguments.capital or wanted["capital"]
+    return _made(BookRequest, **wanted, **_common(arguments))
 
 
 def _single(arguments: BacktestArguments, market: str, config_path: Path | None) -> BacktestRequest:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from backtest.configured import book_named
 from backtest.refusals import explained
 from backtest.requests import BookRequest
 from serve import schemas
@@ -50,10 +51,12 @@ async def request_of(service: Services, body: schemas.BacktestRequest) -> dict[s
 
 
 async def book_request_of(service: Services, body: schemas.BookBacktestRequest) -> dict[str, Any]:
-    """As ``request_of``, for several strategies, several markets, or both, which share a book."""
-    for one, several in (("strategy", "strategies"), ("market", "markets"), ("symbol", "markets")):
-        if getattr(body, one) is not None and getattr(body, several) is not None:
-            raise BadInput(f"Give {one} or {several}, not both.", field=several, fix=f"Leave out {one}.")
+    """As ``request_of``, for several strategies, several markets, or both, which share a book, or for one that is
+    configured.
+    """
+    _check_one_of_each(body)
+    if body.book is not None:
+        return await _configured_book(service, body)
     names = body.strategies or [body.strategy or (service.config.strategies or [_MA44])[0].strategy]
     if body.params and len(names) > 1:
         raise BadInput("Whose params?", field="params", fix="Configure instances with params of their own.")
@@ -65,14 +68,12 @@ async def book_request_of(service: Services, body: schemas.BookBacktestRequest) 
         "end_ms": within.end_ms,
         "capital": body.capital,
     }
+    books = {next((item.book for item in service.config.strategies if item.name == name), None) for name in names}
+    if len(books) == 1 and (book := books.pop()) is not None:
+        request["costs"] = service.config.books[book].costs
 
     def whole(folder: Path) -> dict[str, Any]:
-        instances = [_instance(service, body, name, folder) for name in names]
-        try:
-            made = BookRequest.model_validate({**request, "strategies": instances})
-        except ValidationError as error:
-            raise explained(error) from None
-        return made.model_dump(mode="json")
+        return _made({**request, "strategies": [_instance(service, body, name, folder) for name in names]})
 
     return await service.shelf.ask(whole)
 
@@ -84,6 +85,35 @@ def title_of(request: Mapping[str, Any]) -> tuple[str, str, list[str]]:
     instances = request["strategies"]
     intervals = list(dict.fromkeys(name for item in instances for name in item["intervals"]))
     return ", ".join(item["name"] for item in instances), ", ".join(request["markets"]), intervals
+
+
+async def _configured_book(service: Services, body: schemas.BookBacktestRequest) -> dict[str, Any]:
+    """The request for a configured book, with all that it says."""
+    book = book_named(service.config, body.book)
+    within = span(_text(body.start), _text(body.end), names=("start", "end"))
+    named = [Naming(name, None) for name in body.markets or ()]
+    named += [Naming(body.market, body.symbol)] if body.market or body.symbol else []
+    wanted = book.request([(await service.markets.find(naming))[0] for naming in named])
+    capital = {"capital": body.capital} if "capital" in body.model_fields_set else {}
+    return _made({**wanted, **capital, "start_ms": within.start_ms, "end_ms": within.end_ms})
+
+
+def _check_one_of_each(body: schemas.BookBacktestRequest) -> None:
+    """Raise BadInput where the same thing is said twice."""
+    pairs = [("strategy", "strategies"), ("market", "markets"), ("symbol", "markets")]
+    pairs += [(name, "book") for name in ("strategy", "strategies", "intervals", "profile")]
+    for one, other in pairs:
+        if getattr(body, one) is not None and getattr(body, other) is not None:
+            raise BadInput(f"Give {one} or {other}, not both.", field=other, fix=f"Leave out {one}.")
+    if body.book is not None and body.params:
+        raise BadInput("Give params or book, not both.", field="params", fix="Its instances have their own.")
+
+
+def _made(request: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return BookRequest.model_validate(request).model_dump(mode="json")
+    except ValidationError as error:
+        raise explained(error) from None
 
 
 def _instance(service: Services, body: schemas.BookBacktestRequest, name: str, folder: Path) -> dict[str, Any]:

@@ -402,10 +402,17 @@ class BookBacktestRequest(BacktestRequest):
         None,
         min_length=1,
         max_length=50,
-        description="Instead of strategy: names of configured instances, which run as configured, or of strategies.",
+        description="Instead of strategy: names of configured instances, which run as configured, those of one book"
+        " with its costs, or of strategies.",
     )
     markets: list[Annotated[str, Field(max_length=80)]] | None = Field(
         None, min_length=1, max_length=50, description="Instead of market, each named as there."
+    )
+    book: str | None = Field(
+        None,
+        max_length=40,
+        description="Instead of strategies: a configured book, whose instances run as configured on all its markets or"
+        " on the markets given, with its costs and, by default, its capital.",
     )
 
 

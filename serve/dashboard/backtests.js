@@ -1,11 +1,12 @@
 // Backtests: start one, watch it, open its report, compare two, delete; and walk-forwards beside them.
 
 import { get, post } from "./api.js";
-import { about, blame, choices, number, paramInputs, paramTexts } from "./form.js";
+import { blame, choices, number, paramInputs, paramTexts } from "./form.js";
 import * as format from "./format.js";
 import { $, calm, follow, frame, loadHealth, report } from "./frame.js";
 import { deleteButton, figure, keepFocus, marketsOf, paramsOf, profileOf, spanCell, spanOf, stateCell, strategiesOf, titleOf, unfinished } from "./runs.js";
 import { node, stack, table } from "./tables.js";
+import { asked, hasParams, offer, show } from "./together.js";
 import { close, loadWalks } from "./walkforwards.js";
 
 const PAGE = 50, SOON = 1000, LATER = 15_000;
@@ -92,11 +93,12 @@ const showParams = () => paramInputs(state.strategies.find((item) => item.name =
 async function loadChoices() {
   state.strategies = await choices();
   showParams();
+  await offer(state.strategies);
 }
 
 function request() {
-  const params = paramTexts().map(([name, text]) => [name, number(text)]);
-  return { ...about(), ...(params.length ? { params: Object.fromEntries(params) } : {}) };
+  const params = hasParams() ? paramTexts().map(([name, text]) => [name, number(text)]) : [];
+  return { ...asked(), ...(params.length ? { params: Object.fromEntries(params) } : {}) };
 }
 
 async function send(event) {
@@ -132,6 +134,7 @@ async function start() {
   follow({ onEvent: () => {}, onReset: watch });
   $("start").onsubmit = send;
   $("strategy").onchange = showParams;
+  $("what").onchange = show;
   $("older").onclick = () => older().catch(report);
   $("uncompare").onclick = () => { state.chosen = []; draw(); compare(); $("runs-title").focus(); };
   $("walk-close").onclick = () => { close(); $("walks-title").focus(); };

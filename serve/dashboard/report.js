@@ -8,8 +8,9 @@ import { node } from "./tables.js";
 
 async function start() {
   document.body.append(login());
-  const run = new URLSearchParams(location.search).get("run") ?? "";
-  const page = await text(`/backtests/${encodeURIComponent(run)}/report`);
+  const asked = new URLSearchParams(location.search), walk = asked.get("walkforward");
+  const path = walk ? `/walkforwards/${encodeURIComponent(walk)}` : `/backtests/${encodeURIComponent(asked.get("run") ?? "")}`;
+  const page = await text(`${path}/report`);
   // Its only style comes first: an element of it would be refused, and said so, before it could be read.
   const [whole, style] = page.match(/<style>(.*?)<\/style>/s);
   const made = new DOMParser().parseFromString(page.replace(whole, ""), "text/html");

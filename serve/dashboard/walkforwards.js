@@ -26,6 +26,7 @@ function row(run) {
     node("td", { className: "left", textContent: strategiesOf(run) }), node("td", {}, node("span", {}, marketsOf(run), node("small", { textContent: run.intervals.join(", ") }))),
     train == null ? "–" : `${mode}, ${train} / ${test} days`, stateCell(run),
     node("td", {}, node("div", { className: "actions" },
+      run.status === "done" ? node("a", { className: "button small", textContent: "Report", ariaLabel: `Report of the walk-forward of ${titleOf(run)}`, data: { key: `walk report ${run.run_id}` }, href: `/dashboard/report?${new URLSearchParams({ walkforward: run.run_id })}` }) : null,
       run.status === "done" ? node("button", { type: "button", className: "small", textContent: "Details", ariaLabel: `Details of ${titleOf(run)}`, data: { key: `walk ${run.run_id}` }, onclick: () => open(run.run_id).catch(report) }) : null,
       deleteButton("/walkforwards", "walk-forward", run, gone))),
   ];

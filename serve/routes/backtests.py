@@ -36,10 +36,10 @@ _TEXT: dict[str, dict[int | str, dict[str, Any]]] = {
 async def start(service: Service, body: schemas.BookBacktestRequest) -> Response:
     """Queue a backtest over recorded candles. Answers at once; the row shows progress, then results.
 
-    With ``strategies`` or ``markets`` they share one book; ``results.parts`` then has each one's.
+    With ``strategies``, ``markets`` or ``book`` they share one book; ``results.parts`` then has each one's.
     """
     launch = await _RUNS.room(service, service.launch)
-    several = body.strategies is not None or body.markets is not None
+    several = body.strategies is not None or body.markets is not None or body.book is not None
     request = await (book_request_of(service, body) if several else request_of(service, body))
     strategy, market, intervals = title_of(request)
     run_id = uuid4()

@@ -2,6 +2,7 @@
 
 import re
 from base64 import b64encode
+from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,7 +13,9 @@ from backtest.report.page import page_of
 from backtest.report.table import trades_csv
 from backtest.run import BacktestRequest, BookRequest, book_of, run_stored
 from serve.run_schemas import BacktestTrade
-from tests.serve.conftest import CONFIG, MARKET, Records, Server
+from tests.serve.conftest import CONFIG, MARKET, Records, Server, running
+from trading.config.costs import Costs
+from trading.config.model import Book, StrategyInstance
 from trading.errors import BadInput
 from trading.storage import backtests
 from trading.storage.database import Database
@@ -55,6 +58,47 @@ async def test_several_markets_and_instances_are_asked_for_as_one_book(server: S
     assert (wanted.strategies[0].params, wanted.strategies[0].intervals) == (first.params, first.intervals)
     run = await server.get(accepted["links"]["self"])
     assert (run["strategy"], run["market"]) == (f"{first.name}, macd", f"{MARKET}, {eth}")
+
+
+async def test_a_configured_book_runs_with_its_costs_and_capital(database: DatabaseTarget, records: Records) -> None:
+    costs = Costs(taker_fee=Decimal("0.002"), slippage=Decimal("0.003"))
+    other = StrategyInstance(name="macd", strategy="macd", intervals=("1h",), markets=(MARKET,), book="dear")
+    config = CONFIG.model_copy(
+        update={
+            "books": {**CONFIG.books, "dear": Book(capital=Decimal(777), costs=costs)},
+            "strategies": (*CONFIG.strategies, other),
+        }
+    )
+    asked: list[dict[str, Any]] = [
+        {"book": "dear"},
+        {"book": "dear", "capital": "5", "symbol": "BTC", "start": 1_735_689_600_000},
+        {"strategies": ["macd"], "markets": ["BTC"]},
+        {"strategies": ["trend", "macd"], "markets": ["BTC"]},
+        {"book": "paper"},
+    ]
+    async with running(database, config) as server:
+        for body in asked:
+            url = f"{server.url}/api/v1/backtests"
+            async with server.client.post(url, json=body, headers=server.headers) as response:
+                assert response.status == 202, await response.text()
+        whole, part, named, mixed, paper = (BookRequest.model_validate(request) for _, request in server.launched)
+        assert (whole.costs, whole.capital, whole.markets) == (costs, 777, (MARKET,))
+        assert [(item.name, item.markets) for item in whole.strategies] == [("macd", (MARKET,))]
+        assert (part.costs, part.capital, part.start_ms) == (costs, 5, 1_735_689_600_000)
+        assert (named.costs, named.capital) == (costs, 10_000)
+        assert mixed.costs == Costs()
+        assert (paper.costs, paper.markets) == (CONFIG.books["paper"].costs, CONFIG.markets)
+        for body, field in (
+            ({"book": "none"}, "book"),
+            ({"book": "dear", "markets": ["binance:ETHUSDT"]}, "market"),
+            ({"book": "dear", "strategies": ["macd"]}, "book"),
+            ({"book": "dear", "intervals": ["1h"]}, "book"),
+            ({"book": "dear", "params": {"fast": 3}}, "params"),
+        ):
+            async with server.client.post(url, json=body, headers=server.headers) as response:
+                assert response.status == 422
+                assert (await response.json(content_type=None))["field"] == field
+        assert len(server.launched) == len(asked)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Browser, Page
 
 from tests.serve.browser import NEEDS_BROWSER, keep, listened
-from tests.serve.conftest import MARKET, START_MS, TOKEN, Records, Server
+from tests.serve.conftest import CONFIG, MARKET, START_MS, TOKEN, Records, Server
 from tests.serve.test_backtests import finished
 from trading.intervals import DAY_MS
 from trading.storage.settings import DatabaseTarget
@@ -207,6 +207,8 @@ async def test_a_walk_forward_leads_with_what_it_found_out_of_sample(
     assert "period 4" in words
     assert "other" not in words
     await keep(page, "walkforward")
+    link = row.get_by_role("link", name="Report")
+    assert (await link.get_attribute("href") or "").startswith("/dashboard/report?walkforward=")
     await row.get_by_role("button", name="Delete").click()
     dialog = page.get_by_role("dialog", name="Delete this walk-forward?")
     await dialog.get_by_role("button", name="Delete").click()
@@ -260,4 +262,37 @@ async def test_it_fits_a_phone_in_the_light(browser: Browser, server: Server, re
         box = await page.locator(place).bounding_box()
         assert box is not None
         assert 0 <= box["x"] < box["x"] + box["width"] <= 380, place
+    assert complaints == []
+
+
+async def test_several_that_share_the_capital_and_a_configured_book_are_started_from_the_form(
+    browser: Browser, server: Server, records: Records
+) -> None:
+    eth = "binance:ETHUSDT"
+    page, complaints = await opened(browser, server)
+    await page.select_option("#what", "several")
+    assert await page.is_hidden("#params")
+    assert await page.is_hidden("#market")
+    await page.check(f"#markets [value='{MARKET}']")
+    await page.check(f"#markets [value='{eth}']")
+    await page.check("#strategies [value=trend]")
+    await page.check("#strategies [value=macd]")
+    await keep(page, "backtests-several")
+    await page.get_by_role("button", name="Start").click()
+    await page.wait_for_selector("#runs tbody tr")
+    [(_, request)] = server.launched
+    assert [item["name"] for item in request["strategies"]] == ["trend", "macd"]
+    assert (request["markets"], request["capital"]) == ([MARKET, eth], "10000")
+
+    await page.select_option("#what", "book")
+    await page.uncheck(f"#markets [value='{eth}']")
+    assert await page.input_value("#capital") == ""
+    await page.get_by_role("button", name="Start").click()
+    await page.wait_for_function("() => document.querySelectorAll('#runs tbody tr').length === 2")
+    _, request = server.launched[-1]
+    assert [item["name"] for item in request["strategies"]] == ["trend"]
+    assert (request["markets"], request["capital"]) == ([MARKET], str(CONFIG.books["paper"].capital))
+    await page.select_option("#what", "one")
+    assert await page.input_value("#capital") == "10000"
+    assert await page.is_visible("#params")
     assert complaints == []
