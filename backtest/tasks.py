@@ -13,7 +13,6 @@ from uuid import UUID
 import ray
 
 from backtest.honesty.stored import run_stored_walkforward
-from backtest.honesty.trials import in_processes
 from backtest.run import run_stored
 from backtest.sweep.coordinator import run_sweep
 from backtest.sweep.ray_pool import RayPool
@@ -34,8 +33,8 @@ def launch(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) -> Non
 
 
 def launch_walkforward(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) -> None:
-    """Start the queued walk-forward ``run_id`` and return at once. It uses one CPU however many it tries."""
-    _search.remote(target, run_id, request)
+    """Start the queued walk-forward ``run_id`` and return at once. It uses CPUs as a sweep does."""
+    _search.remote(target, run_id)
 
 
 def launch_sweep(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) -> None:
@@ -48,20 +47,15 @@ def _run(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) -> None:
     _work(target, f"manta backtest {run_id}", lambda database: run_stored(database, run_id, request))
 
 
-@ray.remote(num_cpus=1, max_retries=0, resources=_BESIDE_DATABASE)
-def _search(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) -> None:
-    # In this process alone: a search of an hour must leave the other CPUs to those who trade and ask.
-    _work(
-        target,
-        f"manta walkforward {run_id}",
-        lambda database: run_stored_walkforward(database, run_id, request, in_processes(1)),
-    )
-
-
-# Without a CPU of its own: it only hands out and writes down.
+# Without a CPU of its own, like the one below: it only hands out and writes down.
 @ray.remote(num_cpus=0, max_retries=0, resources=_BESIDE_DATABASE)
 def _sweep(target: DatabaseTarget, run_id: UUID) -> None:
     _work(target, f"manta sweep {run_id}", lambda database: run_sweep(database, run_id, RayPool()))
+
+
+@ray.remote(num_cpus=0, max_retries=0, resources=_BESIDE_DATABASE)
+def _search(target: DatabaseTarget, run_id: UUID) -> None:
+    _work(target, f"manta walkforward {run_id}", lambda database: run_stored_walkforward(database, run_id, RayPool()))
 
 
 def _work(target: DatabaseTarget, name: str, work: Callable[[Database], Awaitable[object]]) -> None:

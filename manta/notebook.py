@@ -30,13 +30,15 @@ from pydantic import ValidationError
 
 from backtest.coarse import check_foldable
 from backtest.covered import check_past, uncovered
-from backtest.honesty.trials import in_processes
-from backtest.honesty.walkforward import WalkForwardRequest, combinations, longest, run_walkforward
+from backtest.honesty.searched import run_walkforward
+from backtest.honesty.walkforward import WalkForwardRequest, check_size
 from backtest.provenance import provenance_of
 from backtest.refusals import explained
 from backtest.report.document import document_of
 from backtest.report.page import page_of
 from backtest.run import BacktestRequest, Source, load_file, load_sources, resolve_symbol, run_backtest
+from backtest.sweep.pool import HerePool, ProcessPool
+from backtest.sweep.request import widest
 from manta.notebook_columns import Columns, Floats, candle_columns, equity_columns, fold_columns, trade_columns
 from manta.options import parse_time
 from manta.service import database_target
@@ -237,15 +239,23 @@ def walkforward(
     """Choose among the values of ``grid`` on some days, judge on the days after them, and so on.
 
     ``windows`` are the fields of ``WalkForwardRequest`` that say which: ``train`` and ``test`` (days, default 90 and
-    30), ``mode``, ``purge``, ``embargo``, ``seed``. ``run`` is what else ``backtest`` takes. ``workers`` above 1 are
+    30), ``mode``, ``purge``, ``embargo``, ``seed``, and the search's: ``method``, ``trials``, ``halving``,
+    ``objective``, ``min_trades``, ``constraints``. ``run`` is what else ``backtest`` takes. ``workers`` above 1 are
     processes, which a script must start under ``if __name__ == "__main__":``.
 
     Raises as ``backtest`` does, and BadInput when the range has no room for a test.
     """
     base = _request(strategy, intervals=intervals, **run)
     request = _checked(WalkForwardRequest, {"backtest": base, "grid": grid, **(windows or {})})
-    source, _ = _source(longest(combinations(request)[0]), file, run.get("config"))
-    results = run_walkforward(request, source, in_processes(workers))
+    check_size(request)
+    source, _ = _source(widest(request.search()), file, run.get("config"))
+    with ThreadPoolExecutor(1) as apart:
+        # In a thread of its own: a notebook has an event loop that runs already.
+        pool = ProcessPool(workers) if workers > 1 else HerePool()
+        try:
+            results = apart.submit(asyncio.run, run_walkforward(request, source, pool)).result()
+        finally:
+            pool.close()
     return WalkForward(results, fold_columns(results))
 
 

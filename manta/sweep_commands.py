@@ -30,7 +30,9 @@ def sweep_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
     random: Annotated[int | None, typer.Option(min=1, help="Try this many of the grid at random.")] = None,
     optuna: Annotated[int | None, typer.Option(min=1, help="Let Optuna choose this many of the grid.")] = None,
     halving: Annotated[bool, typer.Option("--halving", help="All on a short part, the best third on longer.")] = False,
-    objective: Annotated[str, typer.Option(help="The metric to be best in.")] = "sharpe",
+    objective: Annotated[
+        str, typer.Option(help="The metric to be best in, or a FILE.py with a function objective(metrics).")
+    ] = "sharpe",
     min_trades: Annotated[int, typer.Option(min=0, help="Closed trades a set needs to count.")] = 0,
     constraint: Annotated[list[str] | None, typer.Option(help="Such as max_drawdown<=0.3. Repeatable.")] = None,
     start: Annotated[str | None, typer.Option(help="First decision not before this UTC time.")] = None,
@@ -38,6 +40,9 @@ def sweep_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
     capital: Annotated[str, typer.Option(help="Quote currency to begin with.")] = "10000",
     profile: Annotated[str, typer.Option(help="perp (long and short) or spot (long only).")] = "perp",
     leverage: Annotated[str, typer.Option()] = "1",
+    holdout: Annotated[
+        str, typer.Option(help="The last share of the range, such as 30%, on which only the best are run afterwards.")
+    ] = "0",
     seed: Annotated[int, typer.Option(min=0, help="Of all chance.")] = 0,
     workers: Workers = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a large grid.")] = False,
@@ -50,7 +55,8 @@ def sweep_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
     def work() -> Any:
         from backtest.honesty.grid import parse_axis
         from manta.backtests import BacktestArguments
-        from manta.sweeps import Wanted, run_command
+        from manta.searching import Wanted
+        from manta.sweeps import run_command
 
         arguments = BacktestArguments.parse(
             strategies=[strategy],
@@ -66,7 +72,7 @@ def sweep_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
         )
         axes = dict(parse_axis(text) for text in grid)
         wanted = Wanted(axes, random, optuna, halving, objective, min_trades, tuple(constraint or ()), seed)
-        return run_command(arguments, wanted, config, workers=workers, yes=yes, quiet=as_json)
+        return run_command(arguments, wanted, config, holdout=holdout, workers=workers, yes=yes, quiet=as_json)
 
     result = guarded(work, as_json=as_json)
     finish(result, as_json=as_json, words=None if as_json else _result_words(result))

@@ -6,33 +6,27 @@ import asyncio
 import csv
 import io
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from backtest.sweep.coordinator import Progress as Told
 from backtest.sweep.coordinator import run_sweep
-from backtest.sweep.evaluator import METRICS, engine_of
-from backtest.sweep.objective import Constraint, check_metric
+from backtest.sweep.objective import OWN, Constraint, check_metric, more_is_better
 from backtest.sweep.request import SweepRequest, read_sweep, widest
 from manta.backtests import BacktestArguments, files_of, single_request_of
-from manta.output import console
+from manta.searching import Wanted, check_resumable, searching, share_of, told_engine
 from manta.service import database_target
-from manta.sweep_workers import sweep_workers
 from trading.atomic_files import replacing
 from trading.errors import BadInput
 from trading.storage import sweeps
 from trading.storage.database import Connection, Database
 from trading.storage.migrate import migrate, read_origin
+from trading.storage.searches import STATUS
 
 __all__ = [
-    "Wanted",
     "best_of",
     "delete_run",
     "export_run",
@@ -45,44 +39,9 @@ __all__ = [
 
 T = TypeVar("T")
 _ASKS = {"reference": 2_000, "kernel": 1_000_000}
-_ROW = f"""select s.run_id::text, s.strategy, s.market, s.intervals, {sweeps.STATUS} as status, s.progress, s.engine,
+_ROW = f"""select s.run_id::text, s.strategy, s.market, s.intervals, {STATUS} as status, s.progress, s.engine,
     s.engine_why, s.combos, s.tried, s.refused, s.final_stage, s.error, s.config, s.results, s.created_at::text,
     s.finished_at::text from sweeps s"""  # noqa: S608 - our own text
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the command line says about the search, as a user writes it."""
-
-    grid: Mapping[str, list[int | float]]
-    random: int | None
-    optuna: int | None
-    halving: bool
-    objective: str
-    min_trades: int
-    constraints: tuple[str, ...]
-    seed: int
-
-    def request(self, base: Any) -> SweepRequest:
-        """The checked request; BadInput names what is wrong."""
-        if self.random is not None and self.optuna is not None:
-            raise BadInput(
-                "--random and --optuna both say how to search.", field="optuna", value=self.optuna, fix="Give one."
-            )
-        method = "random" if self.random is not None else "optuna" if self.optuna is not None else "grid"
-        return read_sweep(
-            {
-                "backtest": base,
-                "grid": dict(self.grid),
-                "method": method,
-                "trials": self.random if self.random is not None else self.optuna,
-                "halving": self.halving,
-                "objective": self.objective,
-                "min_trades": self.min_trades,
-                "constraints": self.constraints,
-                "seed": self.seed,
-            }
-        )
 
 
 def run_command(
@@ -90,13 +49,14 @@ def run_command(
     wanted: Wanted,
     config_path: Path | None,
     *,
+    holdout: str,
     workers: int | None,
     yes: bool,
     quiet: bool,
 ) -> dict[str, Any]:
     """Check the request, ask when it is large, run it, store it as it comes."""
     base = single_request_of(arguments, config_path)
-    request = wanted.request(base)
+    request = read_sweep({"backtest": base, **wanted.fields(), "holdout": share_of(holdout)})
     widest(request)
     _ask(request, yes=yes)
     files = files_of(arguments.files, [base.market])
@@ -117,14 +77,7 @@ def resume_command(
 
     async def work(database: Database) -> dict[str, Any]:
         row = await _row(database, text)
-        if row["status"] == "done" or (row["status"] in ("running", "queued") and not force):
-            done = row["status"] == "done"
-            raise BadInput(
-                f"Sweep {text} is {row['status']}.",
-                field="run_id",
-                value=text,
-                fix=f"`manta sweep show {text}` shows it." if done else "Wait, or take it over with --force.",
-            )
+        check_resumable(f"Sweep {text}", text, row["status"], "sweep", force=force)
         return await _swept(database, run_id, None, config_path, workers=workers, quiet=quiet)
 
     return _with_database(config_path, work)
@@ -135,7 +88,7 @@ def stop_run(text: str, config_path: Path | None) -> dict[str, Any]:
     run_id = _id(text)
 
     async def work(database: Database) -> dict[str, Any]:
-        before = await database.run(lambda connection: sweeps.stop(connection, run_id))
+        before = await database.run(lambda connection: sweeps.JOBS.stop(connection, run_id))
         if before is None:
             raise _unknown(text)
         return {"run_id": text, "status": "stopped" if before in ("queued", "running") else before}
@@ -164,11 +117,11 @@ def show_run(text: str, config_path: Path | None) -> dict[str, Any]:
 
 def best_of(text: str, config_path: Path | None, *, by: str | None, top: int) -> dict[str, Any]:
     """The best ``top`` sets that fulfil the sweep's constraints, by its objective or by another metric."""
-    if by is not None:
-        check_metric(by, "by")
 
     async def work(database: Database) -> dict[str, Any]:
         row = await _row(database, text)
+        if by is not None:
+            check_metric(by, "by", own=row["config"]["objective"] == OWN)
         metric = by or row["config"]["objective"]
         wanted = filter_of(row["config"], metric)
         found = await database.run(
@@ -190,7 +143,7 @@ def export_run(text: str, path: Path, config_path: Path | None) -> dict[str, Any
 
     async def work(database: Database) -> list[Any]:
         await _row(database, text)
-        return await database.run(lambda connection: sweeps.read_results(connection, _id(text)), deadline_s=300)
+        return await database.run(lambda connection: sweeps.JOBS.read_results(connection, _id(text)), deadline_s=300)
 
     rows = _with_database(config_path, work)
     if not rows:
@@ -220,7 +173,10 @@ def filter_of(config: Mapping[str, Any], metric: str) -> sweeps.Filter:
     """The results that count for a stored request, the best by ``metric`` first."""
     bounds = [Constraint.parse(text) for text in config["constraints"]]
     return sweeps.Filter(
-        metric, METRICS[metric], config["min_trades"], tuple((item.metric, item.sign, item.bound) for item in bounds)
+        metric,
+        more_is_better(metric),
+        config["min_trades"],
+        tuple((item.metric, item.sign, item.bound) for item in bounds),
     )
 
 
@@ -233,21 +189,12 @@ async def _swept(
     workers: int | None,
     quiet: bool,
 ) -> dict[str, Any]:
-    if not quiet:
-        console.print(f"sweep {run_id}", style="dim")
-    try:
-        async with sweep_workers(config_path, workers) as pool:
-            with _bar(quiet=quiet) as tell:
-                return await run_sweep(database, run_id, pool, files, tell)
-    except asyncio.CancelledError:
-        console.print(f"What is found so far is kept: `manta sweep resume {run_id}` goes on.", markup=False)
-        raise
+    async with searching(run_id, "sweep", config_path, workers=workers, quiet=quiet) as (pool, tell):
+        return await run_sweep(database, run_id, pool, files, tell)
 
 
 def _ask(request: SweepRequest, *, yes: bool) -> None:
-    engine, why = engine_of(request.backtest)
-    if engine == "reference":
-        console.print(f"Scored by {why}.", style="dim", markup=False)
+    engine = told_engine(request.backtest)
     most = _ASKS[engine]
     if request.combos <= most or yes:
         return
@@ -260,28 +207,6 @@ def _ask(request: SweepRequest, *, yes: bool) -> None:
             fix="Add --yes to try them all, or try some with --random N or --optuna N.",
         )
     typer.confirm(f"{said} Try them all?", abort=True)
-
-
-@contextmanager
-def _bar(*, quiet: bool) -> Iterator[Callable[[Told], None]]:
-    """Done of total, the rate, the time left and the best so far; silent when nobody looks."""
-    columns = (
-        TextColumn("sweep"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("", total=None)
-
-        def tell(told: Told) -> None:
-            said = f"{told.rate:,.1f} combos/s"
-            if told.best is not None and told.value is not None:
-                said += f"  best {told.value:.4g} at " + ", ".join(f"{name} {at:g}" for name, at in told.best.items())
-            progress.update(task, completed=told.done, total=told.total, description=said)
-
-        yield tell
 
 
 def _with_database(config_path: Path | None, work: Callable[[Database], Awaitable[T]]) -> T:

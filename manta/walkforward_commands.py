@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +15,9 @@ __all__ = ["app"]
 app = typer.Typer(help="Parameters chosen on the past, judged on what follows.", no_args_is_help=True)
 
 RunId = Annotated[str, typer.Argument(help="As `manta walkforward list` names it.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=4096, help="Cores to use; default: all. 1: this process alone, without Ray.")
+]
 
 
 @app.command("run")
@@ -25,6 +27,14 @@ def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
     intervals: Annotated[str, typer.Option(help="One or more, such as 37m,148m.")] = "37m",
     market: Annotated[str | None, typer.Option(help="Such as binance:BTCUSDT.")] = None,
     symbol: Annotated[str | None, typer.Option(help="A base such as BTC, if one configured market has it.")] = None,
+    random: Annotated[int | None, typer.Option(min=2, help="Try this many of the grid at random.")] = None,
+    optuna: Annotated[int | None, typer.Option(min=2, help="Let Optuna choose this many in each training.")] = None,
+    halving: Annotated[bool, typer.Option("--halving", help="In each training all on its last part first.")] = False,
+    objective: Annotated[
+        str, typer.Option(help="The metric to choose by, or a FILE.py with a function objective(metrics).")
+    ] = "sharpe",
+    min_trades: Annotated[int, typer.Option(min=0, help="Closed trades a set needs to count.")] = 0,
+    constraint: Annotated[list[str] | None, typer.Option(help="Such as max_drawdown<=0.3. Repeatable.")] = None,
     start: Annotated[str | None, typer.Option(help="First decision not before this UTC time.")] = None,
     end: Annotated[str | None, typer.Option(help="No candle that closes after this UTC time.")] = None,
     mode: Annotated[str, typer.Option(help="rolling: train on the last days; anchored: on all before.")] = "rolling",
@@ -35,8 +45,8 @@ def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
     capital: Annotated[str, typer.Option(help="Quote currency to begin with.")] = "10000",
     profile: Annotated[str, typer.Option(help="perp (long and short) or spot (long only).")] = "perp",
     leverage: Annotated[str, typer.Option()] = "1",
-    seed: Annotated[int, typer.Option(help="Of bootstrap, shuffles and random trades.")] = 0,
-    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Processes; default: one a core.")] = None,
+    seed: Annotated[int, typer.Option(help="Of all chance.")] = 0,
+    workers: Workers = None,
     file: Annotated[Path | None, typer.Option(help="Candles from a csv, csv.gz or parquet file.")] = None,
     config: ConfigPath = None,
     as_json: AsJson = False,
@@ -46,6 +56,7 @@ def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
     def work() -> Any:
         from backtest.honesty.grid import parse_axis
         from manta.backtests import BacktestArguments
+        from manta.searching import Wanted
         from manta.walkforwards import Windows, run_command
 
         arguments = BacktestArguments.parse(
@@ -61,14 +72,40 @@ def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
             files=[str(file)] if file is not None else [],
         )
         axes = dict(parse_axis(text) for text in grid)
-        count = workers or len(os.sched_getaffinity(0))
-        windows = Windows(mode, train, test, purge, embargo, seed, count, axes)
-        return run_command(arguments, windows, config, quiet=as_json)
+        wanted = Wanted(axes, random, optuna, halving, objective, min_trades, tuple(constraint or ()), seed)
+        windows = Windows(mode, train, test, purge, embargo)
+        return run_command(arguments, wanted, windows, config, workers=workers, quiet=as_json)
 
     from manta.walkforwards import result_words
 
     result = guarded(work, as_json=as_json)
     finish(result, as_json=as_json, words=None if as_json else result_words(result))
+
+
+@app.command("resume")
+def walkforward_resume(
+    run_id: RunId,
+    workers: Workers = None,
+    force: Annotated[bool, typer.Option("--force", help="Also one that another process seems to run.")] = False,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a walk-forward that was stopped, has failed or was interrupted; no set is scored twice."""
+    from manta.walkforwards import result_words, resume_command
+
+    result = guarded(
+        lambda: resume_command(run_id, config, workers=workers, force=force, quiet=as_json), as_json=as_json
+    )
+    finish(result, as_json=as_json, words=None if as_json else result_words(result))
+
+
+@app.command("stop")
+def walkforward_stop(run_id: RunId, config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """Stop a running walk-forward. What it has found is kept."""
+    from manta.walkforwards import stop_run
+
+    result = guarded(lambda: stop_run(run_id, config), as_json=as_json)
+    finish(result, as_json=as_json, words=f"{run_id} is {result['status']}")
 
 
 @app.command("list")

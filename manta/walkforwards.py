@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from pydantic import ValidationError
-
 from backtest.honesty.stored import run_stored_walkforward
-from backtest.honesty.trials import in_processes
-from backtest.honesty.walkforward import WalkForwardRequest, combinations
-from backtest.refusals import explained
+from backtest.honesty.walkforward import check_size, read_walkforward
 from backtest.report.walkforward_page import walkforward_page
 from manta.backtests import BacktestArguments, files_of, single_request_of
-from manta.progress import bar
+from manta.searching import UNFINISHED, Wanted, check_resumable, searching, told_engine
 from manta.service import database_target
 from trading.errors import BadInput
 from trading.storage import walkforwards
 from trading.storage.database import Connection, Database
 from trading.storage.migrate import migrate
+from trading.storage.searches import STATUS
 
 __all__ = [
     "Windows",
@@ -30,93 +28,120 @@ __all__ = [
     "list_runs",
     "list_words",
     "result_words",
+    "resume_command",
     "run_command",
     "show_run",
+    "stop_run",
     "write_page",
 ]
 
+T = TypeVar("T")
 
-_LIST = """select run_id::text, strategy, market, intervals, status, error, created_at::text,
-    (results #>> '{out_of_sample,total_return}')::float8 as total_return,
-    (results #>> '{out_of_sample,sharpe}')::float8 as sharpe
-    from walkforwards order by created_at desc, run_id"""
+_LIST = f"""select run_id::text, strategy, market, intervals, {STATUS} as status, error, progress, created_at::text,
+    (results #>> '{{out_of_sample,total_return}}')::float8 as total_return,
+    (results #>> '{{out_of_sample,sharpe}}')::float8 as sharpe
+    from walkforwards s order by created_at desc, run_id"""  # noqa: S608 - our own text
 
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """How a search is cut into windows, by days, and what it tries."""
+    """How time is cut into windows, by days."""
 
     mode: str
     train: int
     test: int
     purge: int
     embargo: int
-    seed: int
-    workers: int
-    grid: dict[str, list[int | float]]
 
 
 def run_command(
-    arguments: BacktestArguments, windows: Windows, config_path: Path | None, *, quiet: bool
+    arguments: BacktestArguments,
+    wanted: Wanted,
+    windows: Windows,
+    config_path: Path | None,
+    *,
+    workers: int | None,
+    quiet: bool,
 ) -> dict[str, Any]:
-    """Check the request, run it, store it; raises MantaError, having stored at most the reason."""
+    """Check the request, run it, store it as it comes; raises MantaError."""
     base = single_request_of(arguments, config_path)
-    try:
-        request = WalkForwardRequest.model_validate(
-            {
-                "backtest": base,
-                "grid": windows.grid,
-                **{name: getattr(windows, name) for name in ("mode", "train", "test", "purge", "embargo", "seed")},
-            }
+    request = read_walkforward({"backtest": base, **wanted.fields(), **asdict(windows)})
+    check_size(request)
+    told_engine(request.backtest)
+    files = files_of(arguments.files, [base.market])
+
+    async def work(database: Database) -> dict[str, Any]:
+        run_id = uuid4()
+        await database.run(
+            lambda connection: walkforwards.JOBS.queue(connection, run_id, request.model_dump(mode="json"))
         )
-    except ValidationError as error:
-        raise explained(error) from error
-    combinations(request)
-    return asyncio.run(
-        _run(
-            request,
-            files_of(arguments.files, [base.market]).get(base.market),
-            windows.workers,
-            config_path,
-            quiet=quiet,
-        )
-    )
+        return await _walked(database, run_id, files, config_path, workers=workers, quiet=quiet)
+
+    return _with_database(config_path, work)
 
 
-async def _run(
-    request: WalkForwardRequest, file: Path | None, workers: int, config_path: Path | None, *, quiet: bool
+def resume_command(
+    text: str, config_path: Path | None, *, workers: int | None, force: bool, quiet: bool
 ) -> dict[str, Any]:
-    run_id = uuid4()
-    async with database_target(config_path) as target:
-        await migrate(target, "venue")
-        async with Database(target, application_name="manta walkforward") as database:
-            await database.run(
-                lambda connection: walkforwards.JOBS.queue(connection, run_id, request.model_dump(mode="json"))
+    """Go on with one that was stopped, failed or interrupted; BadInput when it is done, or runs elsewhere."""
+    run_id = _id(text)
+
+    async def work(database: Database) -> dict[str, Any]:
+        status = await database.run(
+            lambda connection: connection.fetchval(
+                f"select {STATUS} from walkforwards s where run_id = $1",  # noqa: S608 - our own text
+                run_id,
             )
-            with bar("walk-forward", 100, quiet=quiet) as tell:
-                return await run_stored_walkforward(
-                    database, run_id, request, in_processes(workers), file, lambda share: tell(round(share * 100))
-                )
+        )
+        if status is None:
+            raise _unknown(text)
+        check_resumable(f"Walk-forward {text}", text, status, "walkforward", force=force)
+        return await _walked(database, run_id, None, config_path, workers=workers, quiet=quiet)
+
+    return _with_database(config_path, work)
+
+
+def stop_run(text: str, config_path: Path | None) -> dict[str, Any]:
+    """Tell a walk-forward to stop; what it has found is kept, and it can be resumed."""
+    run_id = _id(text)
+
+    async def work(database: Database) -> dict[str, Any]:
+        before = await database.run(lambda connection: walkforwards.JOBS.stop(connection, run_id))
+        if before is None:
+            raise _unknown(text)
+        return {"run_id": text, "status": "stopped" if before in ("queued", "running") else before}
+
+    return _with_database(config_path, work)
+
+
+async def _walked(
+    database: Database,
+    run_id: UUID,
+    files: Mapping[str, Path] | None,
+    config_path: Path | None,
+    *,
+    workers: int | None,
+    quiet: bool,
+) -> dict[str, Any]:
+    async with searching(run_id, "walkforward", config_path, workers=workers, quiet=quiet) as (pool, tell):
+        return await run_stored_walkforward(database, run_id, pool, files, tell)
 
 
 def list_runs(config_path: Path | None) -> list[dict[str, Any]]:
-    async def read() -> list[dict[str, Any]]:
-        async with database_target(config_path) as target, Database(target, application_name="manta") as database:
-            await migrate(target, "venue")
-            rows = await database.run(lambda connection: connection.fetch(_LIST))
-            return [dict(row) for row in rows]
+    async def read(database: Database) -> list[dict[str, Any]]:
+        return [dict(row) for row in await database.run(lambda connection: connection.fetch(_LIST))]
 
-    return asyncio.run(read())
+    return _with_database(config_path, read)
 
 
 def show_run(text: str, config_path: Path | None) -> dict[str, Any]:
     """The stored result; BadInput when there is none of this name or it has no result."""
-    return {"run_id": text, **asyncio.run(_read(text, config_path))[0]}
+    return {"run_id": text, **_read(text, config_path)[0]}
 
 
 def write_page(text: str, path: Path | None, config_path: Path | None) -> dict[str, str]:
     """Write the page of a stored walk-forward to ``path``, by default beside the caller; raises as ``show_run``."""
-    results, provenance = asyncio.run(_read(text, config_path))
+    results, provenance = _read(text, config_path)
     path = path or Path(f"walkforward-{text}.html")
     try:
         path.write_text(walkforward_page(results, provenance, text), encoding="utf-8")
@@ -144,31 +169,41 @@ def delete_run(text: str, config_path: Path | None, *, force: bool) -> dict[str,
             )
         await connection.execute("delete from walkforwards where run_id = $1", run_id)
 
-    async def work() -> None:
-        async with database_target(config_path) as target, Database(target, application_name="manta") as database:
-            await migrate(target, "venue")
-            await database.run(delete)
-
-    asyncio.run(work())
+    _with_database(config_path, lambda database: database.run(delete))
     return {"deleted": text}
 
 
-async def _read(text: str, config_path: Path | None) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def _read(text: str, config_path: Path | None) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Results and provenance of a finished walk-forward."""
     run_id = _id(text)
-    async with database_target(config_path) as target, Database(target, application_name="manta") as database:
-        await migrate(target, "venue")
-        row = await database.run(
+
+    async def work(database: Database) -> Any:
+        return await database.run(
             lambda connection: connection.fetchrow(
-                "select status, error, results, provenance from walkforwards where run_id = $1", run_id
+                f"select {STATUS} as status, error, results, provenance from walkforwards s"  # noqa: S608 - our own text
+                " where run_id = $1",
+                run_id,
             )
         )
+
+    row = _with_database(config_path, work)
     if row is None:
         raise _unknown(text)
     status, error, results, provenance = row
     if results is None:
-        raise BadInput(f"Walk-forward {text} is {status}. {error}".strip(), field="run_id", value=text)
+        fix = f"`manta walkforward resume {text}` goes on with it." if status in UNFINISHED else None
+        raise BadInput(f"Walk-forward {text} is {status}. {error}".strip(), field="run_id", value=text, fix=fix)
     return results, provenance
+
+
+def _with_database(config_path: Path | None, work: Callable[[Database], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with database_target(config_path) as target:
+            await migrate(target, "venue")
+            async with Database(target, application_name="manta walkforward") as database:
+                return await work(database)
+
+    return asyncio.run(run())
 
 
 def list_words(rows: list[dict[str, Any]]) -> str:
@@ -184,6 +219,8 @@ def list_words(rows: list[dict[str, Any]]) -> str:
 
 def result_words(result: dict[str, Any]) -> str:
     """Out of sample first, then fold by fold."""
+    if result.get("status") == "stopped":
+        return f"walk-forward {result['run_id']} is stopped: `manta walkforward resume {result['run_id']}` goes on."
 
     def percent(value: float | None) -> str:
         return "–" if value is None else f"{value:+.1%}"

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from serve.paging import Key, Listing
 from serve.parameters import Span
-from trading.storage.sweeps import STATUS
+from trading.storage.searches import STATUS
 
 __all__ = [
     "CANDLE_CSV",
@@ -262,20 +262,21 @@ def backtest_trades(run_id: UUID) -> Listing:
 def walkforwards(status: str | None, *, whole: bool) -> Listing:
     """Walk-forwards, newest first; the ``whole`` of their results, or what was out of sample."""
     results = (
-        "w.results, 'provenance', w.provenance"
+        "s.results, 'provenance', s.provenance"
         if whole
-        else "case when w.results is not null then json_build_object('out_of_sample', w.results -> 'out_of_sample') end"
+        else "case when s.results is not null then json_build_object('out_of_sample', s.results -> 'out_of_sample') end"
     )
-    item = f"""json_build_object('run_id', w.run_id, 'strategy', w.strategy, 'market', w.market,
-        'intervals', w.intervals, 'status', w.status, 'progress', w.progress, 'error', w.error, 'config', w.config,
-        'results', {results}, 'created_at', ms(w.created_at), 'finished_at', ms(w.finished_at))::text"""
+    item = f"""json_build_object('run_id', s.run_id, 'strategy', s.strategy, 'market', s.market,
+        'intervals', s.intervals, 'status', {STATUS}, 'progress', s.progress, 'engine', s.engine, 'combos', s.combos,
+        'tried', s.tried, 'error', s.error, 'config', s.config,
+        'results', {results}, 'created_at', ms(s.created_at), 'finished_at', ms(s.finished_at))::text"""
     listing = Listing(
         "walkforwards",
-        "from walkforwards w",
+        "from walkforwards s",
         item,
-        [Key("date_trunc('milliseconds', w.created_at)", is_time=True), Key("w.run_id::text")],
+        [Key("date_trunc('milliseconds', s.created_at)", is_time=True), Key("s.run_id::text")],
     )
-    listing.match("w.status = {}", status)
+    listing.match(f"({STATUS}) = {{}}", status)
     return listing
 
 

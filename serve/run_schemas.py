@@ -138,43 +138,8 @@ class BacktestTrade(BaseModel):
     favourable: float | None = Field(description="The best it saw.")
 
 
-class WalkforwardRequest(BacktestRequest):
-    """What to search: a backtest, the values of each parameter to try, and the windows."""
-
-    grid: dict[
-        Annotated[str, Field(max_length=40)], Annotated[list[int | float], Field(min_length=1, max_length=2000)]
-    ] = Field(min_length=1, max_length=20, description="2 to 2000 combinations in all.")
-    mode: Literal["rolling", "anchored"] = "rolling"
-    train: Days = Field(90, ge=2, le=3650)
-    test: Days = Field(30, ge=1, le=3650)
-    purge: Days = Field(1, ge=0, le=365, description="Days before a test that are not trained on.")
-    embargo: Days = Field(0, ge=0, le=365, description="Days after a test that later trainings leave out.")
-    seed: int = Field(0, ge=0, le=2**32 - 1)
-
-
-class WalkforwardAccepted(BacktestAccepted):
-    pass
-
-
-class Walkforward(BaseModel):
-    """``results`` lead with ``out_of_sample``; a list has of them only that."""
-
-    run_id: UUID
-    strategy: str
-    market: str
-    intervals: list[str]
-    status: Literal["queued", "running", "done", "failed"]
-    progress: float
-    error: str
-    config: dict[str, Any]
-    results: dict[str, Any] | None
-    provenance: dict[str, Any] | None = None
-    created_at: Ms
-    finished_at: Ms | None
-
-
-class SweepRequest(BacktestRequest):
-    """What to sweep: a backtest, the values of each parameter, and what is looked for."""
+class SearchRequest(BacktestRequest):
+    """A backtest, the values of each parameter to try, and what is looked for."""
 
     grid: dict[
         Annotated[str, Field(max_length=40)], Annotated[list[int | float], Field(min_length=1, max_length=2000)]
@@ -188,6 +153,46 @@ class SweepRequest(BacktestRequest):
         default_factory=list, max_length=20, description="Such as max_drawdown<=0.3."
     )
     seed: int = Field(0, ge=0, le=2**32 - 1)
+
+
+class WalkforwardRequest(SearchRequest):
+    """What to search in each training window, and the windows."""
+
+    mode: Literal["rolling", "anchored"] = "rolling"
+    train: Days = Field(90, ge=2, le=3650)
+    test: Days = Field(30, ge=1, le=3650)
+    purge: Days = Field(1, ge=0, le=365, description="Days before a test that are not trained on.")
+    embargo: Days = Field(0, ge=0, le=365, description="Days after a test that later trainings leave out.")
+
+
+class WalkforwardAccepted(BacktestAccepted):
+    pass
+
+
+class Walkforward(BaseModel):
+    """``results`` lead with ``out_of_sample``; a list has of them only that."""
+
+    run_id: UUID
+    strategy: str
+    market: str
+    intervals: list[str]
+    status: Literal["queued", "running", "interrupted", "stopped", "done", "failed"]
+    progress: float
+    engine: str
+    combos: int | None = Field(description="Runs to be made, those of the tests included.")
+    tried: int
+    error: str
+    config: dict[str, Any]
+    results: dict[str, Any] | None
+    provenance: dict[str, Any] | None = None
+    created_at: Ms
+    finished_at: Ms | None
+
+
+class SweepRequest(SearchRequest):
+    """What to sweep."""
+
+    holdout: float = Field(0, ge=0, le=0.9, description="The last share of the range, which chooses nothing.")
 
 
 class SweepAccepted(BacktestAccepted):

@@ -15,6 +15,7 @@ from serve.parameters import Paging
 from serve.problems import NotFound, Refused
 from serve.services import Launch, Services, json_text
 from trading.storage.jobs import Jobs
+from trading.storage.searches import Searches
 
 __all__ = ["UNFINISHED", "Runs"]
 
@@ -77,6 +78,19 @@ class Runs:
         if not page.items:
             raise self.unknown(run_id)
         return json_text(page.items[0])
+
+    async def stop(self, service: Services, run_id: UUID) -> None:
+        """Stop one that waits or runs, which is a search; Refused when it is neither."""
+        if not isinstance(self.jobs, Searches):
+            raise TypeError(f"{self.name}s cannot be stopped")
+        async with service.database.connection() as connection, connection.transaction():
+            before = await self.jobs.stop(connection, run_id)
+        if before is None:
+            raise self.unknown(run_id)
+        if before not in (*UNFINISHED, "stopped"):
+            raise Refused(
+                f"This {self.name} is {before}.", field="run_id", fix="Only one that waits or runs can be stopped."
+            )
 
     async def remove(self, connection: Any, run_id: UUID, *, force: bool) -> Any:
         """Delete its row and return it, within a transaction; Refused while it has not finished, unless ``force``."""

@@ -33,20 +33,28 @@ __all__ = ["Chosen", "Tried", "judge"]
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """All trials: their searched parameters, their daily returns (a column each), and how many sets were refused."""
+    """All trials: their searched parameters, their daily returns (a column each), and how many sets were refused.
+
+    ``runs`` is how many times any of them was run to be scored, in every training window that was searched by itself.
+    """
 
     points: list[dict[str, int | float]]
     returns: Floats
     refused: int
+    runs: int
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What was chosen in one fold, and its test: ``returns`` has a number for each test day."""
+    """What was chosen in one fold, and its test: ``returns`` has a number for each test day.
+
+    ``train_value`` is what the search looked for, over the training days.
+    """
 
     fold: Fold
     params: Mapping[str, int | float]
     train_sharpe: float | None
+    train_value: float | None
     outcome: Outcome
     returns: Floats
 
@@ -126,6 +134,7 @@ def _fold(item: Chosen, day_start: Callable[[int], int]) -> dict[str, Any]:
         "test_end": day_start(fold.test.stop),
         "params": dict(item.params),
         "train_sharpe": item.train_sharpe,
+        "train_value": item.train_value,
         "test_sharpe": sharpe([float(x) for x in item.returns]),
         "test_return": float(np.prod(1 + item.returns) - 1),
         "pessimistic_return": item.outcome.twin,
@@ -180,6 +189,7 @@ def _search(
     promised = fmean(trained) if trained else None
     return {
         "trials": len(columns),
+        "runs": tried.runs,
         "refused": tried.refused,
         "days": len(returns),
         "best": {"params": tried.points[best], "sharpe": scores[best], "total_return": totals[best]},

@@ -15,6 +15,7 @@ from backtest.metrics.series import Floats
 __all__ = ["Overfitting", "overfitting"]
 
 _NO_VARIATION = 1e-12
+_FIGURES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,28 @@ def overfitting(returns: Floats, blocks: int = 16) -> Overfitting | None:
     chosen = np.zeros((len(list(combinations(range(blocks), blocks // 2))), blocks))
     for row, half in enumerate(combinations(range(blocks), blocks // 2)):
         chosen[row, list(half)] = 1
-    count = size * blocks // 2
+    # So many splits at a time that the figures of all trials in them take no more than a few dozen megabytes.
+    together = max(1, _FIGURES // trials)
+    parts = [
+        _judged(chosen[first : first + together], sums, squares, size * blocks // 2)
+        for first in range(0, len(chosen), together)
+    ]
+    picked, judged, rank, lost = (np.concatenate(part) for part in zip(*parts, strict=True))
+    slope = float(np.polyfit(picked, judged, 1)[0]) if float(picked.std()) > _NO_VARIATION else None
+    return Overfitting(
+        pbo=float((rank <= 0.5).mean()),
+        loss=float((lost < 0).mean()),
+        slope=slope,
+        splits=len(chosen),
+        blocks=blocks,
+        trials=trials,
+    )
+
+
+def _judged(chosen: Floats, sums: Floats, squares: Floats, count: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Of each split: the best one's Sharpe ratio in the half that chose it and in the other, its relative rank there,
+    and the sum of its returns there.
+    """
     inside = _sharpe(chosen @ sums, chosen @ squares, count)
     outside_sums = (1 - chosen) @ sums
     outside = _sharpe(outside_sums, (1 - chosen) @ squares, count)
@@ -60,17 +82,8 @@ def overfitting(returns: Floats, blocks: int = 16) -> Overfitting | None:
     # Equal ones share the middle of their ranks, so that trials that are all alike are no evidence of either.
     below = (outside < judged[:, None]).sum(axis=1)
     alike = (outside == judged[:, None]).sum(axis=1)
-    rank = (below + (alike + 1) / 2) / (trials + 1)
-    picked = inside[rows, best]
-    slope = float(np.polyfit(picked, judged, 1)[0]) if float(picked.std()) > _NO_VARIATION else None
-    return Overfitting(
-        pbo=float((rank <= 0.5).mean()),
-        loss=float((outside_sums[rows, best] < 0).mean()),
-        slope=slope,
-        splits=len(chosen),
-        blocks=blocks,
-        trials=trials,
-    )
+    rank = (below + (alike + 1) / 2) / (sums.shape[1] + 1)
+    return inside[rows, best], judged, rank, outside_sums[rows, best]
 
 
 def _sharpe(sums: Floats, squares: Floats, count: int) -> Floats:

@@ -1,4 +1,4 @@
-"""A walk-forward from request to stored result."""
+"""A walk-forward from its row to its stored result."""
 
 from __future__ import annotations
 
@@ -8,41 +8,57 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from backtest.checked import check_first
-from backtest.followed import failure_kept, progress_kept
-from backtest.honesty.trials import Runner
-from backtest.honesty.walkforward import WalkForwardRequest, combinations, longest, run_walkforward
-from backtest.provenance import provenance_of
-from backtest.run import load_sources
+from backtest.honesty.searched import Searched
+from backtest.honesty.walkforward import read_walkforward
+from backtest.sweep.begun import gathered, taken
+from backtest.sweep.drive import Progress, StoredKeep
+from backtest.sweep.evaluator import engine_of
+from backtest.sweep.pool import Pool
+from backtest.sweep.request import widest
 from trading.storage import walkforwards
 from trading.storage.database import Database
 
 __all__ = ["run_stored_walkforward"]
 
-_PROGRESS_EVERY_S = 1.0
-
 
 async def run_stored_walkforward(
     database: Database,
     run_id: UUID,
-    request: WalkForwardRequest | Mapping[str, Any],
-    runner: Runner,
-    file: Path | None = None,
-    on_progress: Callable[[float], None] | None = None,
+    pool: Pool,
+    files: Mapping[str, Path] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
-    """Run a walk-forward whose row is queued: progress, result or error go into its row."""
-    async with failure_kept(database, walkforwards.JOBS, run_id):
-        wanted = request if isinstance(request, WalkForwardRequest) else WalkForwardRequest.model_validate(request)
-        base = wanted.backtest
-        checked = await check_first(database, run_id, base.strategy, base.params, base.source, base.intervals[0])
+    """Run the walk-forward of a stored row, or go on with it: no set that is scored is run again.
+
+    Guarantees and errors are those of ``backtest.sweep.coordinator.run_sweep``; the runs of the test windows are not
+    kept, and done again when it is resumed.
+    """
+    async with taken(database, walkforwards.JOBS, run_id, pool) as (owner, row):
+        request = read_walkforward(row["config"])
         # The history of the longest set of parameters warms up all of them.
-        widest = longest(combinations(wanted)[0])
-        files = {base.market: file} if file is not None else {}
-        [source] = await database.run(lambda connection: load_sources(connection, widest, files), deadline_s=300)
-        async with progress_kept(database, walkforwards.JOBS, run_id, _PROGRESS_EVERY_S, on_progress) as tell:
-            results = await asyncio.to_thread(run_walkforward, wanted, source, runner, tell)
-        if checked is not None:
-            results["strategy_check"] = checked
-        made_of = provenance_of(widest, [source], files, wanted.seed)
-        await database.run(lambda connection: walkforwards.set_done(connection, run_id, results, made_of))
-    return {"run_id": str(run_id), **results}
+        wide = await asyncio.to_thread(widest, request.search())
+        data = await gathered(database, run_id, row, wide, request.seed, files, "manta walkforward run")
+        base = request.backtest.model_copy(update={"end_ms": data.end_ms})
+        request = request.model_copy(update={"backtest": base})
+        kept = StoredKeep(database, walkforwards.JOBS, run_id, owner)
+        known = await kept.known()
+        run = await asyncio.to_thread(Searched, request, data.source, kept, known, pool, on_progress)
+        await database.run(
+            lambda connection: walkforwards.JOBS.begin(
+                connection,
+                run_id,
+                config=request.model_dump(mode="json"),
+                provenance=data.made_of,
+                engine=engine_of(base),
+                combos=run.drive.total,
+                final_stage=0,
+            )
+        )
+        await asyncio.to_thread(pool.begin, await asyncio.to_thread(data.work, f"{run_id}/{owner}", request))
+        results = await run.do()
+        if results is None:
+            return {"run_id": str(run_id), "status": "stopped", "scored": len(run.drive.known)}
+        if data.checked is not None:
+            results["strategy_check"] = data.checked
+        await database.run(lambda connection: walkforwards.JOBS.set_done(connection, run_id, owner, results))
+    return {"run_id": str(run_id), "status": "done", **results}

@@ -1,11 +1,7 @@
-"""Single runs of many: a walk-forward hands them out, and processes or Ray tasks do them."""
+"""Single runs of a search in the reference engine, wherever they are done."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -14,9 +10,7 @@ from backtest.sources import cut_for
 from trading.accounts.records import Fill, Transfer
 from trading.accounts.trades import Trade
 
-__all__ = ["Job", "Outcome", "Runner", "in_processes", "run_job"]
-
-_NICENESS = 10
+__all__ = ["Job", "Outcome", "run_job"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +42,6 @@ class Outcome:
     twin: float | None
 
 
-Runner = Callable[[Source, Sequence[Job]], Iterator[Outcome]]
-"""Does all jobs over one source and gives their outcomes as they are done, in any order."""
-
-
 def run_job(source: Source, job: Job) -> Outcome:
     """Run one job over its range and the history that warms it up."""
     request = job.request
@@ -74,42 +64,3 @@ def run_job(source: Source, job: Job) -> Outcome:
         transfers=result.records.transfers if job.details else [],
         twin=result.twin.total_return if result.twin is not None else None,
     )
-
-
-def in_processes(workers: int) -> Runner:
-    """Run jobs in ``workers`` processes of their own; with one, in this process."""
-
-    def run(source: Source, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        if workers <= 1 or len(jobs) <= 1:
-            yield from (run_job(source, job) for job in jobs)
-            return
-        # Spawned, because a fork of a process that has threads or Ray in it may hang.
-        context = multiprocessing.get_context("spawn")
-        count = min(workers, len(jobs))
-        with ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(source,)) as pool:
-            waiting = [pool.submit(_run_here, job) for job in jobs]
-            try:
-                for done in as_completed(waiting):
-                    yield done.result()
-            finally:
-                for item in waiting:
-                    item.cancel()
-
-    return run
-
-
-_source: Source | None = None
-
-
-def _begin(source: Source) -> None:
-    """The candles go to each process once, not with each job."""
-    global _source  # noqa: PLW0603 - a process of the pool has no other place for it
-    _source = source
-    # Live actors may share the machine and must not wait for a search.
-    os.nice(_NICENESS)
-
-
-def _run_here(job: Job) -> Outcome:
-    if _source is None:
-        raise RuntimeError("this process was not given any candles")
-    return run_job(_source, job)

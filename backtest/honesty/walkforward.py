@@ -1,44 +1,60 @@
 """Walk-forward: choose parameters on the days before, trade them on the days after, and report only the latter.
 
-Every set of parameters is run once over the whole range. Its daily returns choose within each training window, which
-looks at no day after it, and all together tell how much of the best result is search. What was chosen is then run anew
-over each test window, from cash, and those runs in a row are the result.
+The search chooses within each training window, and looks at no day after it. What was chosen is then run anew over each
+test window, from cash, and those runs in a row are the result. Every set that any window tried is run over all days
+besides: their daily returns tell how much of the best result is search.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from backtest.honesty.folds import Fold, Mode, make_folds
-from backtest.honesty.grid import Number, combinations_of
-from backtest.honesty.judge import Chosen, Tried, judge
-from backtest.honesty.trials import Job, Outcome, Runner
+from backtest.honesty.trials import Outcome
 from backtest.metrics.series import Floats
-from backtest.run import BacktestRequest, Source, assumptions_of
-from trading.accounts.score import sharpe
-from trading.instances import history_ms
+from backtest.refusals import explained
+from backtest.run import BacktestRequest, Source
+from backtest.sweep.evaluator import ComboScore, engine_of
+from backtest.sweep.objective import OWN, Objective
+from backtest.sweep.request import Method, SweepRequest, widest
+from trading.accounts.score import sharpe, sortino
+from trading.errors import BadInput
 from trading.intervals import DAY_MS
 
-__all__ = ["WalkForwardRequest", "combinations", "longest", "run_walkforward"]
+__all__ = ["Days", "WalkForwardRequest", "check_size", "choose", "read_walkforward", "returns_of"]
+
+_OF_DAYS = ("sharpe", "sortino", "total_return", "max_drawdown")
+"""Metrics that daily returns alone tell: one run over all days scores a set in every training window."""
+_MOST = {"reference": 2_000, "kernel": 20_000}
 
 
 class WalkForwardRequest(BaseModel):
-    """What to search: ``backtest`` is what all runs have in common, ``grid`` the values of each parameter to try.
+    """What to search: ``backtest`` is what all runs have in common; what is searched, and for what, is as a
+    ``SweepRequest`` says it.
 
-    Windows are in UTC days. ``seed`` is that of the bootstrap, the shuffles and the random trades.
+    Windows are in UTC days. ``seed`` is that of the search, the bootstrap, the shuffles and the random trades.
+
+    Making one raises BadInput for what is wrong with the grid, objective or constraints, ValidationError for the rest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backtest: BacktestRequest
     grid: dict[str, list[int | float]]
+    method: Method = "grid"
+    trials: int | None = Field(None, ge=2, le=100_000)
+    halving: bool = False
+    objective: str = "sharpe"
+    objective_source: str = Field("", repr=False)
+    min_trades: int = Field(0, ge=0)
+    constraints: tuple[str, ...] = ()
     mode: Mode = "rolling"
     train: int = Field(90, ge=2, le=3650)
     test: int = Field(30, ge=1, le=3650)
@@ -46,117 +62,106 @@ class WalkForwardRequest(BaseModel):
     embargo: int = Field(0, ge=0, le=365)
     seed: int = Field(0, ge=0, le=2**32 - 1)
 
+    @model_validator(mode="after")
+    def _can_be_run(self) -> WalkForwardRequest:
+        search = self.search()
+        if search.combos < 2:
+            raise BadInput(
+                f"The grid has {search.combos} combinations.", field="grid", value=search.combos, fix="Give 2 at least."
+            )
+        if self.embargo and not self.once:
+            raise ValueError(
+                f"embargo is {self.embargo}, but this search runs each training window in one piece: leave embargo out,"
+                f" or search a grid or at random by one of {', '.join(_OF_DAYS)}"
+            )
+        return self
 
-def combinations(request: WalkForwardRequest) -> tuple[list[BacktestRequest], int]:
-    """One request for each set of parameters, and how many sets the strategy refused; BadInput if none is left."""
-    base = request.backtest
-    accepted, refused = combinations_of(base.strategy, base.params, request.grid, base.source)
-    return [base.model_copy(update={"params": params}) for params in accepted], refused
+    def search(self, number: int = 0) -> SweepRequest:
+        """The search of fold ``number``, from 1 on, or of all of them."""
+        names = ("grid", "method", "trials", "halving", "objective", "objective_source", "min_trades", "constraints")
+        given = {name: getattr(self, name) for name in names}
+        return SweepRequest(backtest=self.backtest, seed=(self.seed + number) % 2**32, **given)
 
+    @property
+    def once(self) -> bool:
+        """Whether one run of a set over all days scores it in every training window: its daily returns there do.
 
-def longest(requests: Sequence[BacktestRequest]) -> BacktestRequest:
-    """The one that wants the most history before its start: candles loaded for it are enough for all."""
-    return max(requests, key=lambda item: history_ms(item.config()))
+        Otherwise each training window is searched by itself, so that nothing after it can guide the search.
+        """
+        metrics = {self.objective, *(item.metric for item in self.goal().constraints)}
+        listed = self.method != "optuna" and not self.halving
+        return listed and not self.min_trades and metrics <= set(_OF_DAYS)
 
+    def goal(self) -> Objective:
+        return self.search().goal()
 
-def run_walkforward(
-    request: WalkForwardRequest,
-    source: Source,
-    runner: Runner,
-    on_progress: Callable[[float], None] | None = None,
-) -> dict[str, Any]:
-    """Do all of it over ``source``; returns plain data. BadInput when the range has no room for a fold."""
-    trials, refused = combinations(request)
-    grid = _Grid.of(request.backtest, source)
-    folds = make_folds(
-        grid.days,
-        mode=request.mode,
-        train=request.train,
-        test=request.test,
-        purge=request.purge,
-        embargo=request.embargo,
-    )
-    total, done = len(trials) + len(folds), 0
-
-    def finish(jobs: list[Job]) -> dict[int, Outcome]:
-        nonlocal done
-        out = {}
-        for outcome in runner(source, jobs):
-            out[outcome.number] = outcome
-            done += 1
-            if on_progress is not None:
-                on_progress(done / total)
-        return out
-
-    outcomes = finish([Job(number, trial, details=False) for number, trial in enumerate(trials)])
-    returns = np.column_stack([_returns(outcomes[number], grid.days) for number in range(len(trials))])
-    picks = [_choose(returns, fold) for fold in folds]
-    jobs = [
-        Job(n, trials[pick].model_copy(update=grid.span(fold.test)), details=True)
-        for n, (fold, pick) in enumerate(zip(folds, picks, strict=True))
-    ]
-    tested = finish(jobs)
-    chosen = [
-        Chosen(
-            fold=fold,
-            params=dict(trials[pick].params),
-            train_sharpe=sharpe([float(x) for x in returns[list(fold.train), pick]]),
-            outcome=tested[n],
-            returns=_returns(tested[n], len(fold.test), _closing(tested[n], request.backtest)),
+    def folds(self, days: int) -> list[Fold]:
+        """The folds of a range of ``days``; BadInput when there is no room for one."""
+        return make_folds(
+            days, mode=self.mode, train=self.train, test=self.test, purge=self.purge, embargo=self.embargo
         )
-        for n, (fold, pick) in enumerate(zip(folds, picks, strict=True))
-    ]
-    tried = Tried([_searched(trial, request.grid) for trial in trials], returns, refused)
-    return {
-        "strategy": request.backtest.strategy,
-        "market": request.backtest.market,
-        "intervals": list(request.backtest.intervals),
-        "grid": request.grid,
-        "mode": request.mode,
-        "train": request.train,
-        "test": request.test,
-        "purge": request.purge,
-        "embargo": request.embargo,
-        "seed": request.seed,
-        "start": grid.start_ms,
-        "end": grid.end_ms,
-        "days": grid.days,
-        **judge(request.backtest, source, tried, chosen, day_start=grid.day_start, seed=request.seed),
-        "assumptions": [
-            "Parameters are chosen by the Sharpe ratio of their daily returns within the training days.",
-            "Each test begins with the capital in cash, and what it still holds at its end is sold at the last close, "
-            "less fee and slippage. The tests' daily returns in a row are the result; money is that of the tests, each "
-            "from the same capital.",
-            *assumptions_of(request.backtest, [source]),
-        ],
-    }
+
+    def chosen_by(self) -> str:
+        """How parameters are chosen, as a reader of the report wants to know it."""
+        of = {"sharpe": "the Sharpe ratio of their daily returns", OWN: "a function of the user's own"}
+        what = of.get(self.objective, f"the {self.objective.replace('_', ' ')}")
+        bounds = [f"{self.min_trades} closed trades"] if self.min_trades else []
+        bounds += self.constraints
+        among = f", of sets with {' and '.join(bounds)}" if bounds else ""
+        return f"Parameters are chosen by {what} within the training days{among}."
+
+
+def read_walkforward(data: Mapping[str, Any]) -> WalkForwardRequest:
+    """A request from plain data; BadInput names what is wrong."""
+    try:
+        return WalkForwardRequest.model_validate(data)
+    except ValidationError as error:
+        raise explained(error) from error
+
+
+def check_size(request: WalkForwardRequest) -> None:
+    """BadInput when the strategy takes none of the sets, or there are more than can be judged together."""
+    search = request.search()
+    widest(search)
+    engine, why = engine_of(request.backtest)
+    if search.combos > _MOST[engine]:
+        raise BadInput(
+            f"{search.combos:,} combinations are too many: this is scored by {why}.",
+            field="grid",
+            value=search.combos,
+            fix=f"Try at most {_MOST[engine]:,}, such as with method random or optuna and trials.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _Grid:
+class Days:
     """The UTC days of the range, the first and last of which may be cut."""
 
     start_ms: int
     end_ms: int
 
     @classmethod
-    def of(cls, request: BacktestRequest, source: Source) -> _Grid:
+    def of(cls, request: BacktestRequest, source: Source) -> Days:
         first = source.candles[0].open_time_ms
         return cls(max(first, request.start_ms or 0), source.candles[-1].close_time_ms)
 
     @property
-    def days(self) -> int:
+    def count(self) -> int:
         return (self.end_ms - 1) // DAY_MS - self.start_ms // DAY_MS + 1
 
-    def day_start(self, day: int) -> int:
+    def start(self, day: int) -> int:
         """When ``day`` begins; of the one after the last, when the range ends."""
         return min(max(self.start_ms, (self.start_ms // DAY_MS + day) * DAY_MS), self.end_ms)
 
+    def training(self, fold: Fold) -> tuple[int, int]:
+        """When the training days of ``fold`` begin and end, UTC ms."""
+        return self.start(fold.train[0]), self.start(fold.train[-1] + 1)
+
     def span(self, days: range) -> dict[str, int]:
-        return {"start_ms": self.day_start(days.start), "end_ms": self.day_start(days.stop)}
+        return {"start_ms": self.start(days.start), "end_ms": self.start(days.stop)}
 
 
-def _returns(outcome: Outcome, days: int, closing: Decimal = Decimal(0)) -> Floats:
+def returns_of(outcome: Outcome, days: int, closing: Decimal = Decimal(0)) -> Floats:
     """One return a day, less what closing costs at the end; 0 on days without candles, and after ruin."""
     equity = [float(value) for value in outcome.equity]
     equity[-1] -= float(closing)
@@ -168,16 +173,26 @@ def _returns(outcome: Outcome, days: int, closing: Decimal = Decimal(0)) -> Floa
     return out
 
 
-def _closing(outcome: Outcome, request: BacktestRequest) -> Decimal:
-    return abs(outcome.held) * (request.charges.taker_fee + request.charges.slippage)
+def choose(goal: Objective, returns: Floats, fold: Fold) -> tuple[int, float | None]:
+    """The trial that is best over the training days, the first of equal ones, and its objective there.
 
-
-def _choose(returns: Floats, fold: Fold) -> int:
-    """The trial with the highest Sharpe ratio over the training days; the first of equal ones."""
+    ``returns`` has a row a day and a column a trial.
+    """
     window = returns[list(fold.train)]
-    scores = [sharpe([float(x) for x in window[:, trial]]) for trial in range(returns.shape[1])]
-    return max(range(len(scores)), key=lambda trial: (scores[trial] is not None, scores[trial] or 0.0, -trial))
+    scores = [_score(window[:, trial]) for trial in range(returns.shape[1])]
+    merits = [goal.merit(score) for score in scores]
+    best = max(range(len(merits)), key=lambda trial: (merits[trial] is not None, merits[trial] or 0.0, -trial))
+    return best, goal.value(scores[best])
 
 
-def _searched(trial: BacktestRequest, grid: dict[str, list[Number]]) -> dict[str, Number]:
-    return {name: trial.params[name] for name in grid}
+def _score(returns: Floats) -> ComboScore:
+    """What daily returns alone tell, with drawdowns at the ends of days."""
+    daily = [float(value) for value in returns]
+    worth = np.concatenate(([1.0], np.cumprod(1 + returns)))
+    metrics = {
+        "sharpe": sharpe(daily),
+        "sortino": sortino(daily),
+        "total_return": float(worth[-1]) - 1,
+        "max_drawdown": float((1 - worth / np.maximum.accumulate(worth)).max()),
+    }
+    return ComboScore({}, metrics, 0)

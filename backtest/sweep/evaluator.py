@@ -40,7 +40,7 @@ class ComboScore:
     params: dict[str, Number]
     metrics: dict[str, float | None]
     trades: int
-    returns: tuple[float, ...] | None = None
+    returns: Sequence[float] | None = None
 
 
 class Evaluator(Protocol):

@@ -1,4 +1,4 @@
-"""Batches of a sweep as Ray tasks: on every core of every machine of the cluster, below whoever trades there."""
+"""Batches of a search as Ray tasks: on every core of every machine of the cluster, below whoever trades there."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 import ray
 
+from backtest.honesty.trials import Job, Outcome
 from backtest.sweep.evaluator import ComboScore
 from backtest.sweep.pool import NICENESS, Pool
-from backtest.sweep.work import Batch, Work, do_batch
+from backtest.sweep.work import Batch, Work, do_batch, do_job
 
 __all__ = ["RayPool"]
 
@@ -42,8 +43,16 @@ class RayPool(Pool):
         self._work = ray.put(work)
 
     async def score(self, batch: Batch) -> list[ComboScore]:
+        found: list[ComboScore] = await self._done(_score, batch)
+        return found
+
+    async def run(self, job: Job) -> Outcome:
+        found: Outcome = await self._done(_trial, job)
+        return found
+
+    async def _done(self, task: Any, given: Batch | Job) -> Any:
         async with self._turn:
-            reference = _score.remote(self._work, batch)
+            reference = task.remote(self._work, given)
             self._running.add(reference)
             try:
                 return await asyncio.wrap_future(reference.future())
@@ -61,7 +70,18 @@ class RayPool(Pool):
 
 @ray.remote(num_cpus=1, max_retries=10, retry_exceptions=False, runtime_env=_ENVIRONMENT)
 def _score(work: Work, batch: Batch) -> list[ComboScore]:
+    _step_back()
+    return do_batch(work, batch)
+
+
+@ray.remote(num_cpus=1, max_retries=10, retry_exceptions=False, runtime_env=_ENVIRONMENT)
+def _trial(work: Work, job: Job) -> Outcome:
+    _step_back()
+    return do_job(work, job)
+
+
+def _step_back() -> None:
+    """Once for a worker, which does many."""
     lower = NICENESS - os.nice(0)
     if lower > 0:
         os.nice(lower)
-    return do_batch(work, batch)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from backtest.refusals import explained
 from backtest.requests import BacktestRequest
-from backtest.sweep.objective import Constraint, Objective, check_metric
+from backtest.sweep.objective import OWN, Constraint, Objective, check_metric, check_own
 from backtest.sweep.space import Space
 from trading.instances import history_ms
 
@@ -24,6 +24,9 @@ class SweepRequest(BaseModel):
     ``grid`` tries every combination, ``random`` and ``optuna`` ``trials`` of them. ``halving`` first tries all on the
     last part of the range, and only the best third of them on ever longer parts. ``seed`` is that of all chance.
 
+    ``objective`` is a metric, or ``objective`` for the function of that name in the text ``objective_source``.
+    ``holdout`` is the share of the range, its last, that chooses nothing: the best are run on it afterwards.
+
     Making one raises BadInput for what is wrong with the grid, objective or constraints, ValidationError for the rest.
     """
 
@@ -35,8 +38,10 @@ class SweepRequest(BaseModel):
     trials: int | None = Field(None, ge=1, le=100_000_000)
     halving: bool = False
     objective: str = "sharpe"
+    objective_source: str = Field("", repr=False)
     min_trades: int = Field(0, ge=0)
     constraints: tuple[str, ...] = ()
+    holdout: float = Field(0, ge=0, le=0.9)
     seed: int = Field(0, ge=0, le=2**32 - 1)
 
     @model_validator(mode="after")
@@ -46,7 +51,9 @@ class SweepRequest(BaseModel):
             raise ValueError(f"trials are {self.trials}, but method {self.method} {needs}")
         if self.halving and self.method == "optuna":
             raise ValueError("halving is for grid and random: optuna chooses by itself, leave halving out")
-        check_metric(self.objective, "objective")
+        check_metric(self.objective, "objective", own=bool(self.objective_source))
+        if self.objective == OWN:
+            check_own(self.objective_source)
         self.goal()
         self.space()
         return self

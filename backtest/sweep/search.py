@@ -18,7 +18,7 @@ from backtest.sweep.request import SweepRequest
 from backtest.sweep.space import Space
 from trading.intervals import DAY_MS
 
-__all__ = ["Asked", "Scored", "Search", "search_of", "stage_starts"]
+__all__ = ["Asked", "Scored", "Search", "listed", "search_of", "stage_starts"]
 
 _THIRD = 3
 _MOST_STAGES = 4
@@ -70,6 +70,11 @@ def search_of(request: SweepRequest, known: Sequence[Scored], stages: int) -> Se
         numbers = sorted(random.Random(request.seed).sample(numbers, request.trials))
     if stages > 1:
         return _Halving(space, request.goal(), numbers, stages, known)
+    return _Listed(space, numbers, {item.asked.number for item in known})
+
+
+def listed(space: Space, numbers: Sequence[int], known: Sequence[Scored]) -> Search:
+    """Every set of these ``numbers`` that is not known, once."""
     return _Listed(space, numbers, {item.asked.number for item in known})
 
 

@@ -9,23 +9,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backtest.honesty.trials import Job, Outcome, run_job
 from backtest.provenance import code_fingerprint
 from backtest.requests import BacktestRequest
 from backtest.sources import Source
 from backtest.sweep.evaluator import ComboScore, Evaluator, Number, evaluator_for
+from backtest.sweep.objective import with_own
 from trading.candles import Candle
 from trading.errors import ConfigError
 
-__all__ = ["Batch", "Work", "check_code", "do_batch", "packed", "unpacked"]
+__all__ = ["Batch", "Work", "check_code", "do_batch", "do_job", "packed", "unpacked"]
+
+_MOST_WINDOWS = 8
+"""Windows whose evaluators a process keeps: each holds its candles, and batches of one window come in a row."""
 
 _Column = NDArray[Any] | list[Any] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Sets of parameters to be scored one after another, over the range from ``start_ms`` on; None: the whole one."""
+    """Sets of parameters to be scored one after another, from ``start_ms`` to ``end_ms``; None: as far as there is."""
 
     start_ms: int | None
+    end_ms: int | None
     combos: tuple[dict[str, Number], ...]
 
 
@@ -40,12 +46,15 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What all batches of a sweep share. ``code`` is the fingerprint of the code that they have to be done with."""
+    """What all batches of a sweep share. ``code`` is the fingerprint of the code that they have to be done with,
+    ``objective`` the text of the user's own function, if there is one.
+    """
 
     key: str
     code: str
     request: BacktestRequest
     packed: Packed
+    objective: str = ""
 
 
 def packed(source: Source) -> Packed:
@@ -78,17 +87,23 @@ class Evaluators:
     def __init__(self) -> None:
         self._key: str | None = None
         self._source: Source | None = None
-        self._made: dict[int | None, Evaluator] = {}
+        self._made: dict[tuple[int | None, int | None], Evaluator] = {}
 
-    def of(self, work: Work, start_ms: int | None) -> Evaluator:
+    def source(self, work: Work) -> Source:
         if self._key != work.key or self._source is None:
             self._key, self._source, self._made = work.key, unpacked(work.packed), {}
-        if start_ms not in self._made:
-            request = work.request
-            if start_ms is not None:
-                request = request.model_copy(update={"start_ms": start_ms})
-            self._made[start_ms] = evaluator_for(request, self._source)
-        return self._made[start_ms]
+        return self._source
+
+    def of(self, work: Work, start_ms: int | None, end_ms: int | None) -> Evaluator:
+        source = self.source(work)
+        window = start_ms, end_ms
+        if window not in self._made:
+            while len(self._made) >= _MOST_WINDOWS:
+                del self._made[next(iter(self._made))]
+            bounds = {"start_ms": start_ms, "end_ms": end_ms}
+            given = {name: value for name, value in bounds.items() if value is not None}
+            self._made[window] = evaluator_for(work.request.model_copy(update=given), source)
+        return self._made[window]
 
 
 _evaluators = Evaluators()
@@ -97,7 +112,14 @@ _evaluators = Evaluators()
 def do_batch(work: Work, batch: Batch) -> list[ComboScore]:
     """Score ``batch``; ConfigError when this process runs other code than the sweep."""
     check_code(work.code, code_fingerprint())
-    return _evaluators.of(work, batch.start_ms).evaluate(batch.combos)
+    scores = _evaluators.of(work, batch.start_ms, batch.end_ms).evaluate(batch.combos)
+    return [with_own(work.objective, score) for score in scores] if work.objective else scores
+
+
+def do_job(work: Work, job: Job) -> Outcome:
+    """One run in the reference engine; ConfigError as ``do_batch``."""
+    check_code(work.code, code_fingerprint())
+    return run_job(_evaluators.source(work), job)
 
 
 def _column(values: Sequence[Any]) -> Any:

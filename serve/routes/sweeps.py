@@ -10,23 +10,23 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from backtest.sweep.evaluator import METRICS, engine_of
-from backtest.sweep.objective import Constraint, check_metric
+from backtest.sweep.evaluator import engine_of
+from backtest.sweep.objective import OWN, Constraint, check_metric, more_is_better
 from backtest.sweep.request import read_sweep, widest
 from serve import queries, run_schemas, schemas
 from serve.launching import request_of
 from serve.parameters import Paged
-from serve.problems import Refused
 from serve.runs import Runs
 from serve.services import Service, Services, json_text
 from trading.errors import BadInput
 from trading.storage import sweeps as stored
+from trading.storage.searches import STATUS
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])
-_RUNS = Runs("sweeps", stored.JOBS, "sweep", "manta sweep run", most=4, status=stored.STATUS)
-_SEARCH = ("grid", "method", "trials", "halving", "objective", "min_trades", "constraints", "seed")
+_RUNS = Runs("sweeps", stored.JOBS, "sweep", "manta sweep run", most=4, status=STATUS)
+_SEARCH = ("grid", "method", "trials", "halving", "objective", "min_trades", "constraints", "seed", "holdout")
 _MOST = {"reference": 2_000, "kernel": 1_000_000}
 
 
@@ -77,10 +77,13 @@ async def results(
         raise _RUNS.unknown(run_id)
     config = json.loads(row["config"])
     metric = by or config["objective"]
-    check_metric(metric, "by")
+    check_metric(metric, "by", own=config["objective"] == OWN)
     bounds = [Constraint.parse(text) for text in config["constraints"]]
     wanted = stored.Filter(
-        metric, METRICS[metric], config["min_trades"], tuple((each.metric, each.sign, each.bound) for each in bounds)
+        metric,
+        more_is_better(metric),
+        config["min_trades"],
+        tuple((each.metric, each.sign, each.bound) for each in bounds),
     )
     async with service.database.connection() as connection:
         found = await stored.read_page(connection, run_id, row["final_stage"], wanted, limit=limit, offset=offset)
@@ -99,12 +102,7 @@ async def results(
 @router.post("/{run_id}/stop", status_code=204)
 async def stop(service: Service, run_id: UUID) -> Response:
     """Stop it; what it has found is kept, and `manta sweep resume` goes on with it."""
-    async with service.database.connection() as connection, connection.transaction():
-        before = await stored.stop(connection, run_id)
-    if before is None:
-        raise _RUNS.unknown(run_id)
-    if before not in ("queued", "running", "stopped"):
-        raise Refused(f"This sweep is {before}.", field="run_id", fix="Only one that waits or runs can be stopped.")
+    await _RUNS.stop(service, run_id)
     return Response(status_code=204)
 
 

@@ -9,11 +9,9 @@ from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Query
-from pydantic import ValidationError
 from starlette.responses import Response
 
-from backtest.honesty.walkforward import WalkForwardRequest, combinations
-from backtest.refusals import explained
+from backtest.honesty.walkforward import check_size, read_walkforward
 from backtest.report.walkforward_page import walkforward_page
 from serve import queries, run_schemas, schemas
 from serve.launching import request_of
@@ -23,12 +21,16 @@ from serve.report_pages import page_answer
 from serve.runs import UNFINISHED, Runs
 from serve.services import Service, Services, json_text
 from trading.storage import walkforwards as stored
+from trading.storage.searches import STATUS
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/walkforwards", tags=["walkforwards"])
-_RUNS = Runs("walkforwards", stored.JOBS, "walk-forward", "manta walkforward run", most=4)
-_WINDOWS = ("mode", "train", "test", "purge", "embargo", "seed")
+_RUNS = Runs("walkforwards", stored.JOBS, "walk-forward", "manta walkforward run", most=4, status=STATUS)
+_ASKED = (
+    "grid", "method", "trials", "halving", "objective", "min_trades", "constraints", "mode", "train", "test", "purge",
+    "embargo", "seed",
+)  # fmt: skip
 
 
 @router.post("", status_code=202, response_model=run_schemas.WalkforwardAccepted)
@@ -46,7 +48,10 @@ async def start(service: Service, body: run_schemas.WalkforwardRequest) -> Respo
 async def walkforwards(
     service: Service,
     paging: Paged,
-    status: Annotated[Literal["queued", "running", "done", "failed"] | None, Query(description="Only these.")] = None,
+    status: Annotated[
+        Literal["queued", "running", "interrupted", "stopped", "done", "failed"] | None,
+        Query(description="Only these."),
+    ] = None,
 ) -> Response:
     """Walk-forwards, newest first, each with what it found out of sample."""
     page = await queries.walkforwards(status, whole=False).page(service.database, paging, forward=False, reverse=False)
@@ -57,7 +62,7 @@ async def walkforwards(
 async def walkforward(service: Service, run_id: UUID) -> Response:
     """One walk-forward: its progress; when it is done all it found, and what it was made of."""
     listing = queries.walkforwards(None, whole=True)
-    listing.match("w.run_id = {}", run_id)
+    listing.match("s.run_id = {}", run_id)
     return await _RUNS.shown(service, listing, run_id)
 
 
@@ -93,19 +98,19 @@ async def delete(
     return Response(status_code=204)
 
 
+@router.post("/{run_id}/stop", status_code=204)
+async def stop(service: Service, run_id: UUID) -> Response:
+    """Stop it; what it has found is kept, and `manta walkforward resume` goes on with it."""
+    await _RUNS.stop(service, run_id)
+    return Response(status_code=204)
+
+
 async def _request(service: Services, body: run_schemas.WalkforwardRequest) -> dict[str, Any]:
     """The request with every default filled in, as the one who runs it will read it; BadInput names the field."""
-    request = {
-        "backtest": await request_of(service, body),
-        "grid": body.grid,
-        **{name: getattr(body, name) for name in _WINDOWS},
-    }
+    request = {"backtest": await request_of(service, body), **{name: getattr(body, name) for name in _ASKED}}
 
     def check(folder: Path) -> None:
-        try:
-            combinations(WalkForwardRequest.model_validate(request))
-        except ValidationError as error:
-            raise explained(error) from None
+        check_size(read_walkforward(request))
 
     await service.shelf.ask(check)
     return request

@@ -99,6 +99,8 @@ def _check_full_disk(place: Place, run_id: str, tmp_path: Path) -> None:
         (("--grid", "perod=5,6"), "perod"),
         (("--grid", "period=0:10:5"), "period"),
         (("--grid", "period=5,6", "--objective", "sharp"), "objective"),
+        (("--grid", "period=5,6", "--objective", "nowhere.py"), "objective"),
+        (("--grid", "period=5,6", "--holdout", "95%"), "holdout"),
         (("--grid", "period=5,6", "--constraint", "sharpe"), "constraint"),
         (("--grid", "period=5,6", "--random", "2", "--optuna", "2"), "optuna"),
         (("--grid", "period=5,6", "--optuna", "2", "--halving"), "halving"),

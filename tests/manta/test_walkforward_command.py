@@ -9,7 +9,9 @@ from trading.candle_files import load_candles
 from trading.intervals import DAY_MS
 from trading.venues.simulator.sample import SAMPLE_FILE, SAMPLE_MARKET
 
-RUN = ("walkforward", "run", "--strategy", "ma44", "--market", SAMPLE_MARKET, "--intervals", "37m")
+RUN = ("walkforward", "run", "--strategy", "ma44", "--market", SAMPLE_MARKET)
+# Two intervals, so that nothing is compiled.
+INTERVALS = ("--intervals", "37m,74m")
 SMALL = ("--grid", "period=5,44", "--train", "2", "--test", "1", "--purge", "0", "--workers", "1")
 
 
@@ -27,7 +29,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_search_is_run_stored_listed_shown_reported_and_deleted(place: Place, file: Path, tmp_path: Path) -> None:
-    made = place.run(*RUN, *SMALL, "--file", str(file), "--json")
+    made = place.run(*RUN, *INTERVALS, *SMALL, "--file", str(file), "--json")
     assert made.status == 0, made.err
     result = made.value
     assert (result["out_of_sample"]["days"], len(result["folds"]), result["search"]["trials"]) == (2, 2, 2)
@@ -54,7 +56,8 @@ def test_a_search_is_run_stored_listed_shown_reported_and_deleted(place: Place, 
 
     assert place.run("walkforward", "delete", result["run_id"], "--json").value == {"deleted": result["run_id"]}
     assert place.run("walkforward", "list", "--json").value == []
-    for verb in ("show", "report", "delete"):
+    assert place.run("walkforward", "stop", result["run_id"], "--json").status == 2
+    for verb in ("show", "report", "resume", "stop", "delete"):
         for run_id in ("17", result["run_id"]):
             unknown = place.run("walkforward", verb, run_id, "--json")
             assert (unknown.status, unknown.value["field"]) == (2, "run_id")
@@ -67,6 +70,8 @@ def test_a_search_is_run_stored_listed_shown_reported_and_deleted(place: Place, 
         (("--grid", "period=5"), "grid"),
         (("--grid", "perod=5,6"), "perod"),
         (("--grid", "period=5,6", "--mode", "sideways"), "mode"),
+        (("--grid", "period=5,6", "--random", "2", "--optuna", "2"), "optuna"),
+        (("--grid", "period=5,6", "--min-trades", "3", "--embargo", "2"), "embargo"),
         (("--grid", "period=5,6", "--train", "1"), "train"),
         (("--grid", "period=5,6", "--test", "0"), "test"),
         (("--grid", "period=5,6", "--capital", "0"), "capital"),
@@ -75,7 +80,7 @@ def test_a_search_is_run_stored_listed_shown_reported_and_deleted(place: Place, 
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_a_wrong_argument_is_named_before_anything_starts(place: Place, arguments: tuple[str, ...], field: str) -> None:
-    answer = place.run(*RUN, *arguments, "--json")
+    answer = place.run(*RUN, *INTERVALS, *arguments, "--json")
     assert answer.status == 2
     assert answer.value["error"] == "BadInput"
     assert answer.value["field"] == field

@@ -133,6 +133,6 @@ async def test_a_sweep_whose_process_is_silent_is_shown_as_interrupted_and_holds
 
 
 def test_the_api_and_the_command_begin_with_the_same_search() -> None:
-    names = ("method", "trials", "halving", "objective", "min_trades", "seed")
+    names = ("method", "trials", "halving", "objective", "min_trades", "seed", "holdout")
     shown, read = Body.model_fields, SweepRequest.model_fields
     assert {name: shown[name].default for name in names} == {name: read[name].default for name in names}

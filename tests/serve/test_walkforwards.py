@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 
 from backtest.honesty.stored import run_stored_walkforward
-from backtest.honesty.trials import in_processes
 from backtest.honesty.walkforward import WalkForwardRequest
+from backtest.sweep.pool import HerePool
 from serve.run_schemas import WalkforwardRequest
 from tests.serve.conftest import CONFIG, MARKET, START_MS, Records, Server
 from tests.trading.strategies.own import put, text
@@ -18,7 +18,7 @@ from trading.storage.database import Database
 from trading.storage.settings import DatabaseTarget
 
 BODY: dict[str, Any] = {
-    "strategy": "ma44", "symbol": "BTC", "intervals": ["60m"], "profile": "perp",
+    "strategy": "ma44", "symbol": "BTC", "intervals": ["30m", "60m"], "profile": "perp",
     "grid": {"period": [2, 4]}, "train": 2, "test": 1, "purge": 0,
 }  # fmt: skip
 PATH = "/api/v1/walkforwards"
@@ -44,7 +44,7 @@ async def test_a_request_is_queued_launched_once_and_runs_as_it_was_sent(
     [(run_id, request)] = server.searched
     assert (str(run_id), request["backtest"]["intervals"], request["grid"]) == (
         accepted["run_id"],
-        ["1h"],
+        ["30m", "1h"],
         {"period": [2, 4]},
     )
     queued = await server.get(accepted["links"]["self"])
@@ -56,7 +56,7 @@ async def test_a_request_is_queued_launched_once_and_runs_as_it_was_sent(
 
     # What was launched is what the worker reads.
     async with Database(database, application_name="manta test") as worker:
-        result = await run_stored_walkforward(worker, run_id, request, in_processes(1))
+        result = await run_stored_walkforward(worker, run_id, HerePool())
     done = await server.get(accepted["links"]["self"])
     assert (done["status"], done["progress"]) == ("done", 1)
     assert done["results"]["out_of_sample"] == result["out_of_sample"]
@@ -122,10 +122,10 @@ async def test_an_own_strategy_that_cheats_is_not_searched(
     async with serve_at(database, CONFIG.model_copy(update={"strategies_folder": tmp_path})) as server:
         status, accepted = await ask(server, BODY | {"strategy": "lucky", "grid": {"level": [1, 2]}})
         assert status == 202
-        [(run_id, request)] = server.searched
+        [(run_id, _)] = server.searched
         async with Database(database, application_name="manta test") as worker:
             with pytest.raises(BadInput, match="by chance"):
-                await run_stored_walkforward(worker, run_id, request, in_processes(1))
+                await run_stored_walkforward(worker, run_id, HerePool())
         failed = await server.get(accepted["links"]["self"])
         assert (failed["status"], failed["results"]) == ("failed", None)
         assert "random.random" in failed["error"]
@@ -141,6 +141,6 @@ async def test_only_a_few_wait_at_once(server: Server, records: Records) -> None
 
 
 def test_the_api_and_the_command_begin_with_the_same_windows() -> None:
-    names = ("mode", "train", "test", "purge", "embargo", "seed")
+    names = ("mode", "train", "test", "purge", "embargo", "seed", "method", "trials", "objective", "min_trades")
     shown, read = WalkforwardRequest.model_fields, WalkForwardRequest.model_fields
     assert {name: shown[name].default for name in names} == {name: read[name].default for name in names}

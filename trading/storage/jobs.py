@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
 from uuid import UUID
 
 from trading.storage.database import Connection
 
-__all__ = ["Jobs", "Searches"]
+__all__ = ["Jobs"]
 
 
 class Jobs:
@@ -39,22 +37,4 @@ class Jobs:
         await connection.execute(
             f"update {self._table} set status = 'failed', error = 'interrupted by a restart',"  # noqa: S608
             " finished_at = clock_timestamp() where status in ('queued', 'running')"
-        )
-
-
-class Searches(Jobs):
-    """Rows of searches, whose ``config`` is a request with the ``backtest`` that is tried many times."""
-
-    async def queue(self, connection: Connection, run_id: UUID, config: dict[str, Any]) -> None:
-        """Make the row that says one is wanted."""
-        base = config["backtest"]
-        await connection.execute(
-            f"insert into {self._table} (run_id, strategy, market, intervals, config, status)"  # noqa: S608 - our name
-            " values ($1, $2, $3, $4, $5::text::jsonb, 'queued') on conflict do nothing",
-            run_id,
-            base["strategy"],
-            base["market"],
-            list(base["intervals"]),
-            # As text: whoever asks, serve's plain connections too, can send it.
-            json.dumps(config),
         )

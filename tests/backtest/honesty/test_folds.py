@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtest.honesty.folds import Mode, make_folds
-from backtest.honesty.grid import MOST_TRIALS, combinations_of, parse_axis
+from backtest.honesty.grid import parse_axis
 from trading.errors import BadInput
 
 
@@ -78,23 +78,3 @@ def test_an_axis_that_cannot_be_read_says_how_to_write_it(text: str) -> None:
     with pytest.raises(BadInput, match="cannot be read") as caught:
         parse_axis(text)
     assert caught.value.field == "grid"
-
-
-def test_combinations_that_a_strategy_refuses_are_counted() -> None:
-    accepted, refused = combinations_of("ma44", {}, {"period": [1, 5, 9]})
-    assert (accepted, refused) == ([{"period": 5}, {"period": 9}], 1)
-
-
-@pytest.mark.parametrize(
-    ("grid", "words"),
-    [
-        ({}, "has 0 combinations"),
-        ({"period": [5]}, "has 1 combinations"),
-        ({"period": list(range(2, MOST_TRIALS + 3))}, "has 2001 combinations"),
-        ({"perod": [5, 6]}, "no parameter 'perod'"),
-        ({"period": [1, 0]}, "period is 1"),
-    ],
-)
-def test_a_grid_that_cannot_be_searched_is_refused(grid: dict[str, list[int | float]], words: str) -> None:
-    with pytest.raises(BadInput, match=words):
-        combinations_of("ma44", {}, grid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from decimal import Decimal
@@ -9,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from backtest.honesty.trials import in_processes
-from backtest.honesty.walkforward import WalkForwardRequest, run_walkforward
+from backtest.honesty.searched import run_walkforward
+from backtest.honesty.walkforward import WalkForwardRequest
 from backtest.report.walkforward_page import walkforward_page
 from backtest.run import BacktestRequest, Source
+from backtest.sweep.pool import HerePool
 from tests.backtest.report.test_report import Page
 from tests.trading.series import MARKET, at, random_minutes
 from trading.markets import Market
@@ -23,14 +25,14 @@ BTC = Market("binance", "BTCUSDT", "spot", "BTC", "USDT", 2, 5, Decimal("0.01"),
 @pytest.fixture(scope="module")
 def results() -> dict[str, Any]:
     request = WalkForwardRequest(
-        backtest=BacktestRequest(strategy="sma_cross", market=MARKET, intervals=("30m",)),
+        backtest=BacktestRequest(strategy="sma_cross", market=MARKET, intervals=("30m", "60m")),
         grid={"fast": [2, 4, 8], "slow": [6, 12]},
         train=2,
         test=1,
         purge=0,
     )
     candles = random_minutes(at("2025-06-02 00:00"), 5 * 1440, 3, extras=False)
-    found = run_walkforward(request, Source(candles, [], BTC, known_market=True), in_processes(1))
+    found = asyncio.run(run_walkforward(request, Source(candles, [], BTC, known_market=True), HerePool()))
     plain: dict[str, Any] = json.loads(json.dumps(found))
     return plain
 

@@ -98,7 +98,7 @@ async def test_a_stop_keeps_what_was_found_and_a_resumed_sweep_does_only_the_res
 
     async def stop(given: int) -> None:
         if given == 3:
-            await store.run(lambda connection: sweeps.stop(connection, run_id))
+            await store.run(lambda connection: sweeps.JOBS.stop(connection, run_id))
 
     first = Watched(stop)
     stopped = await run_sweep(store, run_id, first, {MARKET: file})
@@ -176,7 +176,7 @@ async def test_other_candles_than_at_the_start_are_refused(store: Database, tmp_
     run_id = await queued(store, wanted())
 
     async def stop(given: int) -> None:
-        await store.run(lambda connection: sweeps.stop(connection, run_id))
+        await store.run(lambda connection: sweeps.JOBS.stop(connection, run_id))
 
     await run_sweep(store, run_id, Watched(stop), {MARKET: path})
     kept = await scores_of(store, run_id)
@@ -211,6 +211,85 @@ async def test_a_sweep_in_which_nothing_counts_says_why_and_keeps_the_scores(
     assert len(await scores_of(store, run_id)) == request.combos
 
 
+OWN = """
+def objective(metrics):
+    reward = metrics["total_return"] - 2 * metrics["max_drawdown"]
+    return reward if metrics["trades"] > 5 else None
+"""
+
+
+async def test_a_function_of_the_users_own_is_what_is_looked_for_also_after_a_stop(store: Database, file: Path) -> None:
+    run_id = await queued(store, wanted(objective="objective", objective_source=OWN))
+
+    async def stop(given: int) -> None:
+        if given == 2:
+            await store.run(lambda connection: sweeps.JOBS.stop(connection, run_id))
+
+    await run_sweep(store, run_id, Watched(stop), {MARKET: file})
+    result = await run_sweep(store, run_id, HerePool())
+    scores = {}
+    for params, metrics, trades in (await scores_of(store, run_id)).values():
+        own = metrics["total_return"] - 2 * metrics["max_drawdown"] if trades > 5 else None
+        assert metrics["objective"] == own
+        scores[params["period"]] = own
+    counted = {period: value for period, value in scores.items() if value is not None}
+    assert result["best"]["params"]["period"] == max(counted, key=lambda period: counted[period])
+    assert (result["objective"], result["best"]["value"]) == ("objective", max(counted.values()))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("return metrics['sharp']", "objective.py, line 2: KeyError: 'sharp'"),
+        ("return float('nan')", "objective is not defined for any"),
+        ("return 'good'", "could not convert string to float"),
+    ],
+)
+async def test_a_function_that_fails_or_gives_nothing_is_told_with_its_line(
+    store: Database, file: Path, body: str, words: str
+) -> None:
+    async def swept() -> None:
+        source = f"def objective(metrics):\n    {body}\n"
+        run_id = await queued(store, wanted(objective="objective", objective_source=source))
+        await run_sweep(store, run_id, HerePool(), {MARKET: file})
+
+    with pytest.raises(BadInput) as caught:
+        await swept()
+    assert words in str(caught.value)
+    assert (caught.value.field, bool(caught.value.fix)) == ("objective", True)
+
+
+async def test_what_is_held_out_chooses_nothing_and_tells_how_the_best_did(store: Database, file: Path) -> None:
+    run_id = await queued(store, wanted(holdout=0.4))
+    told: list[Progress] = []
+    result = await run_sweep(store, run_id, HerePool(), {MARKET: file}, told.append)
+    held = result["holdout"]
+    split = START + 13 * DAY_MS
+    assert (held["start"], held["end"] <= START + DAYS * DAY_MS) == (split, True)
+    assert [item["value"] for item in held["sets"]] == sorted((item["value"] for item in held["sets"]), reverse=True)
+    scores = await scores_of(store, run_id)
+    assert {stage for stage, _ in scores} == {0, 1}
+    assert (told[-1].done, told[-1].total, result["tried"]) == (10, 10, 5)
+    base = wanted().backtest
+    for n, item in enumerate(held["sets"]):
+        params = scores[1, item["number"]][0]
+        for span, metrics in (
+            ({"end_ms": split}, scores[0, item["number"]][1]),
+            ({"start_ms": split}, item["held_metrics"]),
+        ):
+            alone = base.model_copy(update={"params": params, **span})
+            _, summary, _ = run_backtest(alone, [load_file(file, MARKET, alone)], "alone")
+            assert metrics["sharpe"] == pytest.approx(summary["sharpe"], rel=1e-9), (n, span)
+    assert any("Held out were the last 9 days" in text for text in result["words"])
+
+
+async def test_a_range_too_short_to_hold_a_part_out_is_refused(store: Database, tmp_path: Path) -> None:
+    run_id = await queued(store, wanted(holdout=0.3))
+    with pytest.raises(BadInput, match="cannot be held out") as caught:
+        await run_sweep(store, run_id, HerePool(), {MARKET: market_file(tmp_path / "short.csv", days=1)})
+    assert caught.value.field == "holdout"
+
+
 async def test_results_are_paged_in_order_of_any_metric(store: Database, file: Path) -> None:
     run_id = await queued(store, wanted())
     await run_sweep(store, run_id, HerePool(), {MARKET: file})
@@ -242,7 +321,7 @@ async def test_a_pool_with_another_fingerprint_raises_it(file: Path) -> None:
     pool = HerePool()
     pool.begin(Work("key", "0" * 16, request, packed(load_file(file, MARKET, request))))
     with pytest.raises(ConfigError, match="other code"):
-        await pool.score(Batch(None, ({"period": 3},)))
+        await pool.score(Batch(None, None, ({"period": 3},)))
     pool.close()
 
 

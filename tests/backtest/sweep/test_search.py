@@ -178,6 +178,9 @@ def test_the_run_that_needs_the_most_history_is_found_among_many() -> None:
         ({"trials": 5}, "trials", 5),
         ({"method": "optuna", "trials": 5, "halving": True}, "halving", True),
         ({"min_trades": -1}, "min_trades", -1),
+        ({"objective": "objective"}, "objective", "objective"),
+        ({"objective": "objective", "objective_source": "def objectiv(m): ..."}, "objective", "objective.py"),
+        ({"objective": "objective", "objective_source": "def objective(m) return 1"}, "objective", "objective.py"),
     ],
     ids=str,
 )

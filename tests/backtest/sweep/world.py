@@ -49,5 +49,5 @@ async def row_of(database: Database, run_id: UUID) -> dict[str, Any]:
 
 async def scores_of(database: Database, run_id: UUID) -> dict[tuple[int, int], tuple[Any, ...]]:
     """By stage and number: parameters, metrics and trades."""
-    rows = await database.run(lambda connection: sweeps.read_results(connection, run_id))
+    rows = await database.run(lambda connection: sweeps.JOBS.read_results(connection, run_id))
     return {(row["stage"], row["number"]): (row["params"], row["metrics"], row["trades"]) for row in rows}

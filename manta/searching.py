@@ -1,0 +1,158 @@
+"""What sweeps and walk-forwards share on the command line: what is searched, who works, and how far it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from backtest.requests import BacktestRequest
+from backtest.sweep.drive import Progress
+from backtest.sweep.evaluator import engine_of
+from backtest.sweep.objective import OWN
+from backtest.sweep.pool import Pool
+from manta.output import console
+from manta.sweep_workers import sweep_workers
+from trading.errors import BadInput
+
+__all__ = ["UNFINISHED", "Wanted", "check_resumable", "searching", "share_of", "told_engine"]
+
+UNFINISHED = ("stopped", "interrupted", "failed")
+"""A search in one of these can be gone on with."""
+
+_MOST_BYTES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command line says about the search, as a user writes it."""
+
+    grid: Mapping[str, list[int | float]]
+    random: int | None
+    optuna: int | None
+    halving: bool
+    objective: str
+    min_trades: int
+    constraints: tuple[str, ...]
+    seed: int
+
+    def fields(self) -> dict[str, Any]:
+        """As a request has them, not checked; BadInput names what cannot be read."""
+        if self.random is not None and self.optuna is not None:
+            raise BadInput(
+                "--random and --optuna both say how to search.", field="optuna", value=self.optuna, fix="Give one."
+            )
+        name, source = _objective(self.objective)
+        return {
+            "grid": dict(self.grid),
+            "method": "random" if self.random is not None else "optuna" if self.optuna is not None else "grid",
+            "trials": self.random if self.random is not None else self.optuna,
+            "halving": self.halving,
+            "objective": name,
+            "objective_source": source,
+            "min_trades": self.min_trades,
+            "constraints": self.constraints,
+            "seed": self.seed,
+        }
+
+
+@asynccontextmanager
+async def searching(
+    run_id: UUID, command: str, config_path: Path | None, *, workers: int | None, quiet: bool
+) -> AsyncIterator[tuple[Pool, Callable[[Progress], None]]]:
+    """The workers of a search and who is told how far it is; whoever interrupts it is told how to go on."""
+    if not quiet:
+        console.print(f"{command} {run_id}", style="dim")
+    try:
+        async with sweep_workers(config_path, workers) as pool:
+            with _bar(command, quiet=quiet) as tell:
+                yield pool, tell
+    except asyncio.CancelledError:
+        console.print(f"What is found so far is kept: `manta {command} resume {run_id}` goes on.", markup=False)
+        raise
+
+
+def check_resumable(name: str, run_id: str, status: str, command: str, *, force: bool) -> None:
+    """BadInput when a search of this ``status`` is done, or runs elsewhere and nobody insists."""
+    if status in UNFINISHED or (status != "done" and force):
+        return
+    raise BadInput(
+        f"{name} is {status}.",
+        field="run_id",
+        value=run_id,
+        fix=f"`manta {command} show {run_id}` shows it." if status == "done" else "Wait, or take it over with --force.",
+    )
+
+
+def told_engine(request: BacktestRequest) -> str:
+    """The engine that scores ``request``; who waits for the slow one is told why."""
+    engine, why = engine_of(request)
+    if engine == "reference":
+        console.print(f"Scored by {why}.", style="dim", markup=False)
+    return engine
+
+
+def share_of(text: str) -> float:
+    """0.3 of ``30%``, ``30 %`` or ``0.3``; BadInput names what is wrong."""
+    plain = text.strip()
+    try:
+        share = float(plain.removesuffix("%")) / 100 if plain.endswith("%") else float(plain)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 0.9:
+        raise BadInput(
+            f"--holdout {text!r} is no share between 0 and 90%.", field="holdout", value=text, fix="Write it like 30%."
+        )
+    return share
+
+
+def _objective(text: str) -> tuple[str, str]:
+    """The objective's name and, of ``FILE.py``, its text, which from now on stands for the file; BadInput if unfit."""
+    if not text.endswith(".py"):
+        return text, ""
+    path = Path(text)
+    try:
+        with path.open("rb") as file:
+            source = file.read(_MOST_BYTES + 1).decode("utf-8").replace("\r\n", "\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise BadInput(
+            f"{path} cannot be read: {why}.", field="objective", value=text, fix="Give a Python file, or a metric."
+        ) from error
+    if len(source) > _MOST_BYTES or not source.strip():
+        raise BadInput(
+            f"{path} is empty, or has more than {_MOST_BYTES} bytes.",
+            field="objective",
+            value=text,
+            fix="Write `def objective(metrics): ...` into it.",
+        )
+    return OWN, source
+
+
+@contextmanager
+def _bar(name: str, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """Done of total, the rate, the time left and the best so far; silent when nobody looks."""
+    columns = (
+        TextColumn(name),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Bar(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("", total=None)
+
+        def tell(told: Progress) -> None:
+            said = f"{told.rate:,.1f} combos/s"
+            if told.best is not None and told.value is not None:
+                said += f"  best {told.value:.4g} at " + ", ".join(f"{name} {at:g}" for name, at in told.best.items())
+            progress.update(task, completed=told.done, total=told.total, description=said)
+
+        yield tell
