@@ -154,6 +154,20 @@ def sweep_export(
     finish(result, as_json=as_json, words=f"{result['rows']} scores in {result['path']}")
 
 
+@app.command("report")
+def sweep_report(
+    run_id: RunId,
+    out: Annotated[Path | None, typer.Option(help="Where to; default: sweep-ID.html in this folder.")] = None,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the report of a finished sweep: a page that stands alone."""
+    from manta.sweeps import write_page
+
+    result = guarded(lambda: write_page(run_id, out, config), as_json=as_json)
+    finish(result, as_json=as_json, words=result["path"])
+
+
 @app.command("delete")
 def sweep_delete(
     run_id: RunId,

@@ -14,7 +14,8 @@ from uuid import UUID, uuid4
 import typer
 
 from backtest.sweep.coordinator import run_sweep
-from backtest.sweep.objective import OWN, Constraint, check_metric, more_is_better
+from backtest.sweep.objective import OWN, check_metric
+from backtest.sweep.reported import Reported, filter_of, read_report
 from backtest.sweep.request import SweepRequest, read_sweep, widest
 from manta.backtests import BacktestArguments, files_of, single_request_of
 from manta.searching import Wanted, check_resumable, searching, share_of, told_engine
@@ -35,6 +36,7 @@ __all__ = [
     "run_command",
     "show_run",
     "stop_run",
+    "write_page",
 ]
 
 T = TypeVar("T")
@@ -152,6 +154,31 @@ def export_run(text: str, path: Path, config_path: Path | None) -> dict[str, Any
     return {"path": str(path), "rows": len(rows)}
 
 
+def write_page(text: str, out: Path | None, config_path: Path | None) -> dict[str, str]:
+    """Write the report of a finished sweep to ``out``, by default beside the caller; BadInput when it has none."""
+
+    async def work(database: Database) -> Reported | None:
+        await _row(database, text)
+        return await database.run(lambda connection: read_report(connection, _id(text)), deadline_s=300)
+
+    found = _with_database(config_path, work)
+    if found is None:
+        raise BadInput(
+            f"Sweep {text} is not done, so it has no report.",
+            field="run_id",
+            value=text,
+            fix=f"`manta sweep show {text}` tells how far it is.",
+        )
+    path = out or Path(f"sweep-{text}.html")
+    try:
+        path.write_text(found.page(text), encoding="utf-8")
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be written: {error.strerror}.", field="out", value=str(path), fix="Give another --out."
+        ) from error
+    return {"path": str(path)}
+
+
 def delete_run(text: str, config_path: Path | None, *, force: bool) -> dict[str, str]:
     """Remove a sweep and its scores; BadInput when it runs and nobody insists."""
 
@@ -167,17 +194,6 @@ def delete_run(text: str, config_path: Path | None, *, force: bool) -> dict[str,
 
     _with_database(config_path, work)
     return {"deleted": text}
-
-
-def filter_of(config: Mapping[str, Any], metric: str) -> sweeps.Filter:
-    """The results that count for a stored request, the best by ``metric`` first."""
-    bounds = [Constraint.parse(text) for text in config["constraints"]]
-    return sweeps.Filter(
-        metric,
-        more_is_better(metric),
-        config["min_trades"],
-        tuple((item.metric, item.sign, item.bound) for item in bounds),
-    )
 
 
 async def _swept(

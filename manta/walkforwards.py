@@ -136,7 +136,7 @@ def list_runs(config_path: Path | None) -> list[dict[str, Any]]:
 
 def show_run(text: str, config_path: Path | None) -> dict[str, Any]:
     """The stored result; BadInput when there is none of this name or it has no result."""
-    return {"run_id": text, **_read(text, config_path)[0]}
+    return {"run_id": text, "status": "done", **_read(text, config_path)[0]}
 
 
 def write_page(text: str, path: Path | None, config_path: Path | None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The live stream: table ``events`` in order of ``seq``, plus the forming candles, to any number of WebSockets.
+"""The live stream: table ``events`` in order of ``seq``, plus forming candles and how far searches are, to WebSockets.
 
 NOTIFY is only a wake-up. What a client gets is read from the table (or from the replica's copy of its newest rows), so
 a client that comes back with ``after`` misses nothing and sees nothing twice, whichever replica answers.
@@ -12,6 +12,7 @@ import json
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -21,6 +22,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from serve.database import Database
 from serve.problems import DATABASE_DOWN
 from serve.security import SUBPROTOCOL
+from trading.storage.searches import CHANNEL
 
 __all__ = ["CLOSE_BUSY", "CLOSE_SHUTDOWN", "CLOSE_TOO_SLOW", "Hub", "Wanted"]
 
@@ -31,6 +33,7 @@ CLOSE_TOO_SLOW = 4008
 _EVENTS_CHANNEL = "manta_events"
 _FORMING_CHANNEL = "manta_forming"
 _RING = 2000
+_MOST_RUNS = 32
 _PAGE = 500
 _MAX_CLIENTS = 64
 _POLL_S = 5.0
@@ -66,6 +69,9 @@ class Wanted:
         market = item.market or (item.stream if ":" in item.stream else None)
         return not self.markets or market is None or market in self.markets
 
+    def takes_runs(self) -> bool:
+        return not self.kinds or "run" in self.kinds
+
     def takes_forming(self, market: str) -> bool:
         return (not self.kinds or "forming" in self.kinds) and (not self.markets or market in self.markets)
 
@@ -74,9 +80,9 @@ class Wanted:
 class Hub:
     """One listener for all clients of a replica.
 
-    It keeps the newest 2,000 events and one forming candle a market; nothing here needs to survive. A client that
-    does not
-    take a message within ``send_timeout_s`` is closed with 4008 and may resume; more than 64 clients get 1013.
+    It keeps the newest 2,000 events, one forming candle a market, and what each of the newest searches said last;
+    nothing here needs to survive. A client that does not take a message within ``send_timeout_s`` is closed with 4008
+    and may resume; more than 64 clients get 1013.
     """
 
     database: Database
@@ -84,13 +90,14 @@ class Hub:
     send_timeout_s: float = 10.0
     last_seq: int = 0
     forming: dict[str, tuple[int, str]] = field(default_factory=dict)
+    runs: dict[str, tuple[int, str]] = field(default_factory=dict)
     _ring: deque[_Sent] = field(default_factory=lambda: deque(maxlen=_RING))
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
     _clients: int = 0
-    _forming_count: int = 0
+    _passing_count: int = 0
     _stopping: bool = False
 
     def start(self) -> None:
@@ -155,17 +162,21 @@ class Hub:
                 seq = item.seq
                 if wanted.takes(item):
                     await self._send(socket, item.text)
-            newer = [(n, market, text) for market, (n, text) in self.forming.items() if n > shown]
-            for number, market, text in sorted(newer):
+            for number, text in self._newer(shown, wanted):
                 shown = max(shown, number)
-                if wanted.takes_forming(market):
-                    await self._send(socket, text)
+                await self._send(socket, text)
             if seq < self.last_seq:
                 continue
             try:
                 await asyncio.wait_for(changed.wait(), self.heartbeat_s)
             except TimeoutError:
                 await self._send(socket, json.dumps({"kind": "heartbeat", "seq": seq}))
+
+    def _newer(self, shown: int, wanted: Wanted) -> list[tuple[int, str]]:
+        """What passed after ``shown`` and is kept nowhere else: forming candles, and how far searches are."""
+        passing = [item for market, item in self.forming.items() if wanted.takes_forming(market)]
+        passing += self.runs.values() if wanted.takes_runs() else ()
+        return sorted(item for item in passing if item[0] > shown)
 
     async def _send(self, socket: WebSocket, text: str) -> None:
         try:
@@ -205,6 +216,7 @@ class Hub:
             connection.add_termination_listener(lambda _: self._wake.set())
             await connection.add_listener(_EVENTS_CHANNEL, self._on_event)
             await connection.add_listener(_FORMING_CHANNEL, self._on_forming)
+            await connection.add_listener(CHANNEL, self._on_run)
             newest = await connection.fetchval("select coalesce(max(seq), 0) from events")
             if not self._ready.is_set() or newest < self.last_seq:
                 self.last_seq = newest
@@ -241,12 +253,29 @@ class Hub:
         except (ValueError, KeyError, TypeError, AttributeError):
             _log.warning("forming_candle_malformed")
             return
-        self._forming_count += 1
+        self._passing_count += 1
         envelope = {
             "kind": "forming", "v": 1, "event_time_ms": shaped["close_time"], "stream": market, "seq": None,
             "payload": {"market": market, "interval": "1m", **shaped},
         }  # fmt: skip
-        self.forming[market] = (self._forming_count, json.dumps(envelope))
+        self.forming[market] = (self._passing_count, json.dumps(envelope))
+        self._announce()
+
+    def _on_run(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        """How far a search is; of those that said something last, only so many are kept."""
+        try:
+            told = json.loads(str(payload))
+            run_id = str(told["run_id"])
+        except (ValueError, KeyError, TypeError):
+            _log.warning("run_progress_malformed")
+            return
+        self._passing_count += 1
+        now_ms = int(datetime.now(UTC).timestamp() * 1000)
+        envelope = {"kind": "run", "v": 1, "event_time_ms": now_ms, "stream": "runs", "seq": None, "payload": told}
+        self.runs.pop(run_id, None)
+        self.runs[run_id] = (self._passing_count, json.dumps(envelope))
+        while len(self.runs) > _MOST_RUNS:
+            del self.runs[next(iter(self.runs))]
         self._announce()
 
 

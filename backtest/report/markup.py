@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
@@ -12,6 +12,7 @@ __all__ = [
     "day",
     "document_page",
     "duration",
+    "made_of",
     "minute",
     "number",
     "page_style",
@@ -58,6 +59,13 @@ def _row(cells: Sequence[str]) -> str:
 
 def bullets(items: Iterable[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>"
+
+
+def made_of(provenance: Mapping[str, object]) -> str:
+    """What a run was made of, as a table."""
+    return table(
+        ["", ""], [[escape(name), escape(str(value))] for name, value in provenance.items() if value is not None]
+    )
 
 
 def percent(value: float | None, *, signed: bool = True) -> str:

@@ -11,6 +11,7 @@ from backtest.report.markup import (
     day,
     document_page,
     duration,
+    made_of,
     minute,
     number,
     percent,
@@ -191,5 +192,4 @@ def _trades(trades: Sequence[dict[str, Any]], currency: str, *, whose: bool) -> 
 
 
 def _made_of(provenance: dict[str, Any]) -> str:
-    rows = [[escape(name), escape(str(value))] for name, value in provenance.items() if value is not None]
-    return table(["", ""], rows) + '<p class="soft">`manta backtest reproduce` makes the run again and compares.</p>'
+    return made_of(provenance) + '<p class="soft">`manta backtest reproduce` makes the run again and compares.</p>'

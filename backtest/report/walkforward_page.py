@@ -6,12 +6,23 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from backtest.report.markup import bullets, day, document_page, duration, number, percent, section, table, tiles
+from backtest.report.heat import heat_table
+from backtest.report.markup import (
+    bullets,
+    day,
+    document_page,
+    duration,
+    made_of,
+    number,
+    percent,
+    section,
+    table,
+    tiles,
+)
 from backtest.report.svg import lines
 
 __all__ = ["walkforward_page"]
 
-_SHADES = 3
 _DAY_BREAKS = (
     "Each test's return in a row, at the end of each UTC day. Every test begins in cash, with parameters that saw none"
     " of its days."
@@ -34,11 +45,11 @@ def walkforward_page(results: Mapping[str, Any], provenance: Mapping[str, Any] |
         section("Out of sample", _tested(results)),
         section("In words", bullets(results["words"])),
         section("In sample, beside it", _beside(results), "Only the first column was not looked at when choosing."),
-        section("Folds", _folds(results), "Chosen by the Sharpe ratio of the training days, judged on the test days."),
+        section("Folds", _folds(results), results["assumptions"][0] + " They are judged on the test days."),
         section("How honest is it?", _honesty(results)),
         section("Neighbourhood", _heat(results["grid"], search), _heat_words(results["grid"], search)),
         section("Assumptions", bullets(results["assumptions"])),
-        section("Made of", _made_of(provenance)) if provenance else "",
+        section("Made of", made_of(provenance)) if provenance else "",
     ]
     return document_page(title, body)
 
@@ -144,24 +155,8 @@ def _heat(grid: Mapping[str, Sequence[float]], search: Mapping[str, Any]) -> str
         if all(point["params"][name] == best[name] for name in best if name not in (across, down))
     ]
     scores = {(point["params"].get(down), point["params"][across]): point["sharpe"] for point in near}
-    most = max((abs(score) for score in scores.values() if score is not None), default=0.0)
-    columns = sorted({key[1] for key in scores})
-    rows = []
-    for value in sorted({key[0] for key in scores}, key=lambda item: (item is not None, item)):
-        label = f"{down} {value:g}" if down is not None else "Sharpe"
-        cells = [
-            _cell(scores.get((value, column)), most, (value, column) == (best.get(down), best[across]))
-            for column in columns
-        ]
-        rows.append(f"<tr><td>{escape(label)}</td>{''.join(cells)}</tr>")
-    top = "".join(f"<th>{value:g}</th>" for value in columns)
-    return f'<table class="heat"><tr><th>{escape(across)}</th>{top}</tr>{"".join(rows)}</table>'
-
-
-def _cell(score: float | None, most: float, best: bool) -> str:
-    shade = 0 if score is None or most <= 0 else round(score / most * _SHADES)
-    kind = f"{'up' if shade > 0 else 'down'}{abs(shade)}" if shade else "flat"
-    return f'<td class="{kind}{" best" if best else ""}">{number(score)}</td>'
+    place = (best[down] if down is not None else None, best[across])
+    return heat_table(scores, across, down, place, shown=number)
 
 
 def _axes(grid: Mapping[str, Sequence[float]]) -> tuple[str, str | None]:
@@ -180,12 +175,6 @@ def _heat_words(grid: Mapping[str, Sequence[float]], search: Mapping[str, Any]) 
     return (
         "Sharpe ratio of each set over all days, in sample; the best is framed. A plateau around it is worth more than"
         f" the peak.{kept}{refused}"
-    )
-
-
-def _made_of(provenance: Mapping[str, Any]) -> str:
-    return table(
-        ["", ""], [[escape(name), escape(str(value))] for name, value in provenance.items() if value is not None]
     )
 
 

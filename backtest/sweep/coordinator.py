@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from backtest.run import assumptions_of
 from backtest.sweep.begun import Gathered, gathered, taken
 from backtest.sweep.drive import Drive, Kept, Progress, StoredKeep, Window
 from backtest.sweep.evaluator import METRICS, ComboScore, ReferenceEvaluator, engine_of
@@ -142,7 +143,8 @@ class _Run:
             return {**found, "holdout": held, "words": [*found["words"][:-1], *held.pop("words"), found["words"][-1]]}
 
         found = await self.drive.beside(work)
-        found = {**found, "start": self._data.start_ms, "end": self._data.end_ms}
+        assumptions = assumptions_of(self.request.backtest, [self._data.source])
+        found = {**found, "start": self._data.start_ms, "end": self._data.end_ms, "assumptions": assumptions}
         return found if self._data.checked is None else {**found, "strategy_check": self._data.checked}
 
 

@@ -102,13 +102,14 @@ export async function ready() {
   }
 }
 
-export function follow({ onEvent, onReset }) {
+export function follow({ onEvent, onReset, onState = () => {} }) {
   stream({
     onEvent, onReset,
     onState: (how) => {
       $("live").dataset.state = how;
       $("live").lastElementChild.textContent = how === "on" ? "live" : "reconnecting";
       if (how === "on") refreshHealth();
+      onState(how);
     },
   });
   // Silence is news too: ages grow while nothing is said.

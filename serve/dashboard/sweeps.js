@@ -5,9 +5,10 @@ import { about, blame, choices, filled, number, paramInputs, paramTexts } from "
 import * as format from "./format.js";
 import { $, calm, follow, frame, loadHealth, report } from "./frame.js";
 import { deleteButton, figure, keepFocus, marketsOf, spanCell, spanOf, stateCell, strategiesOf, titleOf, unfinished } from "./runs.js";
+import { map, parallel } from "./search_pictures.js";
 import { node, stack, table } from "./tables.js";
 
-const SOON = 1000, LATER = 15_000, SHOWN = 50, MOST = 5000, BEST = 20, WIDEST = 60;
+const SOON = 1000, LATER = 15_000, SHOWN = 50, MOST = 5000, BEST = 20;
 const percent = (value) => format.percent(value, false);
 // Every figure of a set: its name, how it is shown, and whether more of it is better.
 const FIGURES = {
@@ -15,28 +16,73 @@ const FIGURES = {
   max_drawdown: ["max drawdown", percent, false], profit_factor: ["profit factor", format.ratio, true], win_rate: ["win rate", percent, true],
   final_equity: ["final equity", (value) => format.amount(value, 2), true], fees: ["fees", (value) => format.amount(value, 2), false], exposure: ["exposure", percent, false],
 };
-const state = { runs: [], strategies: [], shown: null, items: [], timer: null };
+// `told`: what the stream said last of each sweep that runs; `chosen`: those to be compared.
+const state = { runs: [], strategies: [], shown: null, items: [], timer: null, told: new Map(), chosen: new Set(), live: false };
+
+const figureOf = (name) => FIGURES[name] ?? [name, format.ratio, true];
+const axesOf = (run) => Object.entries(run.config.grid).filter(([, values]) => values.length > 1).map(([name]) => name);
 
 async function loadRuns() {
   state.runs = (await get("/sweeps", { limit: SHOWN })).items;
+  for (const id of state.chosen) if (!state.runs.some((run) => run.run_id === id)) state.chosen.delete(id);
+  drawRuns();
+}
+
+function drawRuns() {
   $("runs-sum").textContent = state.runs.length ? `${state.runs.length}` : "";
+  drawCompared();
   keepFocus($("runs"), () => stack($("runs"), "Sweeps, the newest first",
-    ["best", "of", "strategy", "market", "range", "tried", "engine", "state", "actions"], state.runs.map(row),
+    ["", "best", "of", "strategy", "market", "range", "tried", "engine", "state", "actions"], state.runs.map(row),
     "No sweep yet. Start one above: give some parameters several values."));
 }
 
 function row(run) {
-  const objective = run.config.objective, [name, shown] = FIGURES[objective] ?? [objective, format.ratio], best = run.results?.best;
+  const objective = run.config.objective, [name, shown] = figureOf(objective), best = run.results?.best, told = unfinished(run) ? state.told.get(run.run_id) : null;
+  const leads = best ? [shown(best.metrics[objective]), format.params(best.searched ?? best.params)] : told?.best ? [shown(told.value), `${format.params(told.best)}, so far`] : null;
   const count = run.combos == null ? "" : ` of ${format.amount(run.combos)}`;
   return [
-    node("td", {}, best ? node("span", {}, shown(best.metrics[objective]), node("small", { textContent: format.params(best.params) })) : "–"), name,
+    node("td", {}, run.status === "done" ? chooser(run) : null),
+    node("td", {}, leads ? node("span", {}, leads[0], node("small", { textContent: leads[1] })) : "–"), name,
     node("td", { className: "left", textContent: strategiesOf(run) }), node("td", {}, node("span", {}, marketsOf(run), node("small", { textContent: run.intervals.join(", ") }))), spanCell(run),
-    `${format.amount(run.tried)}${count}`, run.engine || "–", stateCell(run),
+    `${format.amount(run.tried)}${count}`, run.engine || "–", told ? paceCell(run, told) : stateCell(run),
     node("td", {}, node("div", { className: "actions" },
       run.tried ? node("button", { type: "button", className: "small", textContent: "Details", ariaLabel: `Details of ${titleOf(run)}`, data: { key: `sweep ${run.run_id}` }, onclick: () => open(run).catch(report) }) : null,
+      run.status === "done" ? node("a", { className: "button", href: `/dashboard/report?sweep=${run.run_id}`, textContent: "Report", ariaLabel: `Report of ${titleOf(run)}`, data: { key: `report ${run.run_id}` } }) : null,
       unfinished(run) ? node("button", { type: "button", className: "small", textContent: "Stop", ariaLabel: `Stop ${titleOf(run)}`, data: { key: `stop ${run.run_id}` }, onclick: () => stop(run) }) : null,
       deleteButton("/sweeps", "sweep", run, gone))),
   ];
+}
+
+// How fast it goes and how long it takes yet, as the stream tells.
+function paceCell(run, told) {
+  const cell = stateCell(run), left = told.eta_s == null ? "" : `, ${told.eta_s < 60 ? `${Math.ceil(told.eta_s)} s` : format.minutes(told.eta_s / 60)} left`;
+  cell.append(node("small", { textContent: `${format.amount(told.rate, 1)} sets/s${left}` }));
+  return cell;
+}
+
+const chooser = (run) => node("input", { type: "checkbox", className: "check", checked: state.chosen.has(run.run_id), ariaLabel: `Compare ${titleOf(run)}`, data: { key: `compare ${run.run_id}` },
+  onchange: (change) => {
+    if (change.target.checked) state.chosen.add(run.run_id);
+    else state.chosen.delete(run.run_id);
+    // Two at most: the one that was chosen first gives way.
+    while (state.chosen.size > 2) state.chosen.delete(state.chosen.values().next().value);
+    drawRuns();
+  } });
+
+// Two finished sweeps side by side: what was asked for, what was best, and what was held out.
+function drawCompared() {
+  const two = [...state.chosen].map((id) => state.runs.find((run) => run.run_id === id));
+  $("compared-panel").hidden = two.length < 2;
+  if (two.length < 2) { $("compared").replaceChildren(); return; }
+  const best = (run) => run.results.best, line = (name, one) => [name, ...two.map(one)];
+  const rows = [line("what", titleOf), line("range", spanOf), line("looked for", (run) => figureOf(run.config.objective)[0]),
+    line("grid", (run) => Object.entries(run.config.grid).map(([name, values]) => `${name}: ${values.length} from ${Math.min(...values)} to ${Math.max(...values)}`).join(", ")),
+    line("sets tried", (run) => format.amount(run.tried)), line("best", (run) => format.params(best(run).searched ?? best(run).params)),
+    ...Object.entries(FIGURES).map(([key, [text, shown]]) => line(text, (run) => shown(best(run).metrics[key]))), line("trades", (run) => format.amount(best(run).trades)),
+    ...(two.some((run) => run.results.holdout) ? [line("return held out", (run) => format.percent(run.results.holdout?.sets[0]?.held_metrics.total_return))] : []),
+    line("deflated Sharpe ratio", (run) => percent(run.results.deflated_sharpe))];
+  table($("compared"), "Two sweeps compared", ["", ...two.map((run) => run.run_id.slice(0, 8))], rows.map((cells) => [
+    node("th", { scope: "row", textContent: cells[0] }), ...cells.slice(1).map((textContent) => node("td", { textContent }))]), "");
 }
 
 async function stop(run) {
@@ -63,8 +109,8 @@ const options = (place, names, chosen) => place.replaceChildren(...names.map(([v
 
 async function open(run) {
   state.shown = run;
-  const axes = Object.entries(run.config.grid).filter(([, values]) => values.length > 1).map(([name]) => [name, name]);
-  options($("by"), Object.entries(FIGURES).map(([name, [text]]) => [name, text]), run.config.objective);
+  const axes = axesOf(run).map((name) => [name, name]), names = Object.entries(FIGURES).map(([name, [text]]) => [name, text]);
+  options($("by"), run.config.objective in FIGURES ? names : [[run.config.objective, run.config.objective], ...names], run.config.objective);
   options($("across"), axes, axes[0]?.[0]);
   options($("down"), axes, axes[1]?.[0]);
   $("across-label").hidden = $("down-label").hidden = axes.length < 3;
@@ -82,7 +128,7 @@ async function refresh() {
   Object.assign(state, { shown: run, items });
   const words = run.results?.words ?? [`${format.amount(run.tried)} sets tried so far. What the best owes to luck is said at the end.`];
   $("words").replaceChildren(node("ul", { className: "words" }, ...words.map((text) => node("li", { textContent: text }))));
-  drawMap();
+  drawPictures();
   drawScores();
 }
 
@@ -94,31 +140,12 @@ function drawScores() {
   ]), "No set fulfils the constraints.");
 }
 
-// The best value at each place of two parameters, over all the others; of one parameter, a line of places.
-function drawMap() {
-  const by = $("by").value, [text, shown, more] = FIGURES[by], [across, down] = [$("across").value, $("down").value].map((name) => name || null);
-  const two = down && down !== across, columns = values(across), rows = two ? values(down) : [null];
-  if (!across || !state.items.length || columns.length > WIDEST || rows.length > WIDEST) {
-    $("map").replaceChildren(...(columns.length > WIDEST || rows.length > WIDEST ? [node("p", { className: "empty", textContent: `More than ${WIDEST} values of a parameter: too many for a map.` })] : []));
-    return;
-  }
-  const best = new Map();
-  for (const { params, metrics } of state.items) {
-    const key = `${params[across]} ${two ? params[down] : null}`, value = metrics[by];
-    if (value != null && (!best.has(key) || (more ? value > best.get(key) : value < best.get(key)))) best.set(key, value);
-  }
-  const low = Math.min(...best.values()), high = Math.max(...best.values());
-  const cell = (key) => {
-    const value = best.get(key), share = value == null ? 0 : high > low ? (value - low) / (high - low) : 1;
-    const place = node("td", { className: "place", textContent: value == null ? "" : shown(value) });
-    place.style.setProperty("--share", `${Math.round(8 + 42 * (more ? share : 1 - share))}%`);
-    return place;
-  };
-  table($("map"), `${text} by ${across}${two ? ` and ${down}` : ""}`, [two ? `${down} ↓ ${across} →` : across, ...columns.map(String)],
-    rows.map((line) => [node("th", { scope: "row", textContent: line == null ? text : String(line) }), ...columns.map((column) => cell(`${column} ${line}`))]), "");
+function drawPictures() {
+  const by = $("by").value, figure = FIGURES[by] ?? [by, format.ratio, true];
+  const [across, down] = [$("across").value, $("down").value].map((name) => name || null);
+  map($("map"), state.items, { by, across, down, figure });
+  parallel($("lines"), state.items, { by, names: axesOf(state.shown), figure });
 }
-
-const values = (name) => [...new Set(state.items.map((item) => item.params[name]))].sort((a, b) => a - b);
 
 // "5:50:5" with both ends, or "5, 10, 20"; whatever is neither is sent as it is, for the API to refuse.
 function axis(name, text) {
@@ -131,10 +158,11 @@ function axis(name, text) {
 }
 
 function request() {
-  const grid = Object.fromEntries(paramTexts().map(([name, text]) => [name, axis(name, text)])), trials = $("trials").value.trim();
+  const grid = Object.fromEntries(paramTexts().map(([name, text]) => [name, axis(name, text)])), trials = $("trials").value.trim(), holdout = $("holdout").value.trim();
   if (!Object.keys(grid).length)
     throw Object.assign(new Error("A sweep needs several values of a parameter."), { field: $("params").querySelector("input")?.name, fix: "Write 5:50:5, or 5, 10, 20." });
-  return { ...about(), grid, ...filled({ objective: $("objective").value, min_trades: number($("min-trades").value), trials: number(trials), method: trials ? "random" : null }) };
+  return { ...about(), grid, ...filled({ objective: $("objective").value, min_trades: number($("min-trades").value), trials: number(trials), method: trials ? "random" : null,
+    holdout: holdout ? number(holdout) / 100 : null }) };
 }
 
 async function send(event) {
@@ -153,7 +181,7 @@ async function send(event) {
 
 const showParams = () => paramInputs(state.strategies.find((item) => item.name === $("strategy").value), "Grid: 5:50:5, or 5, 10, 20; empty: the strategy's own", "text");
 
-// Quickly while something runs, slowly otherwise: others may start one.
+// Quickly while something runs and the stream is silent, slowly otherwise: others may start one.
 async function look() {
   let busy = false;
   try {
@@ -162,19 +190,38 @@ async function look() {
     if (state.shown && unfinished(state.shown)) await refresh();
   } catch (error) { report(error); }
   clearTimeout(state.timer);
-  state.timer = setTimeout(look, busy ? SOON : LATER);
+  state.timer = setTimeout(look, busy && !state.live ? SOON : LATER);
 }
 
 const watch = calm(0, look);
+const drawSoon = calm(300, async () => drawRuns());
+const refreshSoon = calm(2000, async () => { if (state.shown) await refresh(); });
+
+// What the stream tells of sweeps as they go; when one begins or ends, its row is read.
+function hear({ kind, payload }) {
+  if (kind !== "run" || payload.kind !== "sweep") return;
+  const run = state.runs.find((item) => item.run_id === payload.run_id);
+  if (!run || payload.status !== "running" || run.status !== "running") {
+    state.told.delete(payload.run_id);
+    if (!run || run.status !== payload.status) watch();
+    if (payload.status !== "running") return;
+  }
+  state.live = true;
+  state.told.set(payload.run_id, payload);
+  if (!run) return;
+  Object.assign(run, { tried: payload.done - payload.refused, combos: payload.total, progress: payload.progress });
+  drawSoon();
+  if (state.shown?.run_id === payload.run_id) refreshSoon();
+}
 
 async function start() {
   frame("sweeps", { onZone: watch });
   loadHealth().catch(report);
-  follow({ onEvent: () => {}, onReset: watch });
+  follow({ onEvent: hear, onReset: watch, onState: (how) => { if (how !== "on") state.live = false; } });
   options($("objective"), Object.entries(FIGURES).map(([name, [text]]) => [name, text]), "sharpe");
   $("start").onsubmit = send;
   $("strategy").onchange = showParams;
-  for (const id of ["across", "down"]) $(id).onchange = drawMap;
+  for (const id of ["across", "down"]) $(id).onchange = drawPictures;
   $("by").onchange = () => refresh().catch(report);
   $("sweep-close").onclick = () => { close(); $("runs-title").focus(); };
   const chosen = choices().then((items) => { state.strategies = items; showParams(); });

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,11 +12,14 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from backtest.sweep.evaluator import engine_of
-from backtest.sweep.objective import OWN, Constraint, check_metric, more_is_better
+from backtest.sweep.objective import OWN, check_metric
+from backtest.sweep.reported import filter_of, read_report
 from backtest.sweep.request import read_sweep, widest
 from serve import queries, run_schemas, schemas
 from serve.launching import request_of
 from serve.parameters import Paged
+from serve.problems import Refused
+from serve.report_pages import page_answer
 from serve.runs import Runs
 from serve.services import Service, Services, json_text
 from trading.errors import BadInput
@@ -78,15 +82,10 @@ async def results(
     config = json.loads(row["config"])
     metric = by or config["objective"]
     check_metric(metric, "by", own=config["objective"] == OWN)
-    bounds = [Constraint.parse(text) for text in config["constraints"]]
-    wanted = stored.Filter(
-        metric,
-        more_is_better(metric),
-        config["min_trades"],
-        tuple((each.metric, each.sign, each.bound) for each in bounds),
-    )
     async with service.database.connection() as connection:
-        found = await stored.read_page(connection, run_id, row["final_stage"], wanted, limit=limit, offset=offset)
+        found = await stored.read_page(
+            connection, run_id, row["final_stage"], filter_of(config, metric), limit=limit, offset=offset
+        )
     items = [
         {
             "number": item["number"],
@@ -97,6 +96,25 @@ async def results(
         for item in found
     ]
     return {"by": metric, "tried": row["tried"], "items": items}
+
+
+@router.get(
+    "/{run_id}/report",
+    response_class=Response,
+    responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}},
+)
+async def report(service: Service, run_id: UUID) -> Response:
+    """The report of a finished sweep as a page that stands alone."""
+    async with service.database.connection() as connection:
+        found = await read_report(connection, run_id)
+        status = await connection.fetchval("select status from sweeps where run_id = $1", run_id)
+    if status is None:
+        raise _RUNS.unknown(run_id)
+    if found is None:
+        raise Refused(
+            f"This sweep is {status}, so it has no report.", field="run_id", fix="Wait until it is done, or resume it."
+        )
+    return page_answer(await asyncio.to_thread(found.page, str(run_id)))
 
 
 @router.post("/{run_id}/stop", status_code=204)

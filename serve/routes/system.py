@@ -52,7 +52,8 @@ async def stream(
     market: Annotated[list[str] | None, Query()] = None,
 ) -> None:
     """Events after ``after`` (default: from now on), filtered by ``kind`` and ``market`` (repeat, or separate by
-    commas).
+    commas). Forming candles (``forming``) and how far sweeps and walk-forwards are (``run``) have no number: what
+    is missed of them is not sent again.
     """
     hub = socket.app.state.services.hub
     await hub.serve(socket, after, Wanted(_names(kind), _names(market)))

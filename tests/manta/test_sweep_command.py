@@ -58,6 +58,7 @@ def test_a_sweep_is_run_listed_shown_ranked_exported_and_deleted(stored: Place, 
     assert pq.read_table(columns).num_rows == 4
     assert float(best["sharpe"]) in pq.read_table(columns).column("sharpe").to_pylist()
     _check_full_disk(place, run_id, tmp_path)
+    _check_report(place, run_id, tmp_path)
 
     for verb, more in (("resume", ()), ("export", (str(tmp_path / "scores.xlsx"),)), ("best", ("--by", "sharp"))):
         answer = place.run("sweep", verb, run_id, *more, "--json")
@@ -65,10 +66,49 @@ def test_a_sweep_is_run_listed_shown_ranked_exported_and_deleted(stored: Place, 
     assert place.run("sweep", "stop", run_id, "--json").value["status"] == "done"
     assert place.run("sweep", "delete", run_id, "--json").value == {"deleted": run_id}
     assert place.run("sweep", "list", "--json").value == []
-    for verb, more in (("show", ()), ("stop", ()), ("resume", ()), ("best", ()), ("export", ("a.csv",))):
+    for verb, more in (
+        ("show", ()),
+        ("stop", ()),
+        ("resume", ()),
+        ("best", ()),
+        ("report", ()),
+        ("export", ("a.csv",)),
+    ):
         for name in ("17", run_id):
             unknown = place.run("sweep", verb, name, *more, "--json")
             assert (unknown.status, unknown.value["field"]) == (2, "run_id"), verb
+
+
+def test_the_goal_of_a_file_is_kept_with_the_sweep_and_what_is_held_out_is_told(
+    stored: Place, file: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "calm.py"
+    own.write_text("def objective(metrics):\n    return -metrics['max_drawdown']\n", encoding="utf-8")
+    wanted = ("--grid", "period=3:12:3", "--objective", str(own), "--holdout", "40%", "--file", str(file))
+    made = stored.run(*RUN, *wanted, "--json")
+    assert made.status == 0, made.err
+    result = made.value
+    own.unlink()
+    shown = stored.run("sweep", "show", result["run_id"], "--json").value
+    assert (shown["objective"], shown["request"]["objective_source"].splitlines()[0]) == (
+        "objective",
+        "def objective(metrics):",
+    )
+    best = stored.run("sweep", "best", result["run_id"], "--json").value["best"]
+    drawdowns = [item["metrics"]["max_drawdown"] for item in best]
+    assert drawdowns == sorted(drawdowns)
+    assert [item["number"] for item in result["holdout"]["sets"]] == [item["number"] for item in best]
+    assert "Held out were the last" in stored.run("sweep", "show", result["run_id"]).out
+
+
+def _check_report(place: Place, run_id: str, tmp_path: Path) -> None:
+    page = tmp_path / "sweep.html"
+    assert place.run("sweep", "report", run_id, "--out", str(page), "--json").value == {"path": str(page)}
+    text = page.read_text("utf-8")
+    assert "<h2>total return over period" in text
+    assert run_id in text
+    nowhere = place.run("sweep", "report", run_id, "--out", str(tmp_path / "no" / "s.html"), "--json")
+    assert (nowhere.status, nowhere.value["field"]) == (2, "out")
 
 
 def _check_full_disk(place: Place, run_id: str, tmp_path: Path) -> None:

@@ -54,9 +54,11 @@ def test_a_search_is_run_stored_listed_shown_reported_and_deleted(place: Place, 
     nowhere = place.run("walkforward", "report", result["run_id"], "--html", str(tmp_path / "no" / "w.html"), "--json")
     assert (nowhere.status, nowhere.value["field"]) == (2, "html")
 
+    assert place.run("walkforward", "stop", result["run_id"], "--json").value["status"] == "done"
+    again = place.run("walkforward", "resume", result["run_id"], "--json")
+    assert (again.status, again.value["field"]) == (2, "run_id")
     assert place.run("walkforward", "delete", result["run_id"], "--json").value == {"deleted": result["run_id"]}
     assert place.run("walkforward", "list", "--json").value == []
-    assert place.run("walkforward", "stop", result["run_id"], "--json").status == 2
     for verb in ("show", "report", "resume", "stop", "delete"):
         for run_id in ("17", result["run_id"]):
             unknown = place.run("walkforward", verb, run_id, "--json")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import pytest
@@ -11,6 +12,7 @@ from serve.database import Database
 from serve.stream import CLOSE_TOO_SLOW, Hub, Wanted
 from tests.serve.conftest import MARKET, Records, Server
 from trading.storage.settings import DatabaseTarget
+from trading.storage.sweeps import JOBS
 
 
 async def take(socket: aiohttp.ClientWebSocketResponse, count: int) -> list[dict[str, Any]]:
@@ -74,6 +76,27 @@ async def test_forming_candles_pass_through_and_garbage_does_not(server: Server,
     answer = await server.get("/api/v1/candles", symbol="BTC", forming=1)
     assert answer["forming"]["close"] == 104_000.5
     assert answer["forming"]["closed"] is False
+
+
+async def test_how_far_a_search_is_passes_through_and_whoever_comes_later_hears_the_newest(
+    server: Server, records: Records
+) -> None:
+    run_id = uuid4()
+    async with server.client.ws_connect(f"{server.url}/api/v1/stream?kind=run") as socket:
+        await take(socket, 1)
+        await records.connection.execute("select pg_notify('manta_runs', 'no json')")
+        events = []
+        for done in (3, 9):
+            await JOBS.tell(records.connection, run_id, {"status": "running", "done": done, "best": {"period": 5}})
+            events += await take(socket, 1)
+    assert [(event["kind"], event["seq"], event["payload"]["done"]) for event in events] == [
+        ("run", None, 3),
+        ("run", None, 9),
+    ]
+    assert (events[1]["payload"]["run_id"], events[1]["payload"]["kind"]) == (str(run_id), "sweep")
+    async with server.client.ws_connect(f"{server.url}/api/v1/stream") as socket:
+        [_, latest] = await take(socket, 2)
+    assert latest["payload"] == events[1]["payload"]
 
 
 async def test_the_stream_outlives_its_listener_connection(server: Server, records: Records) -> None:

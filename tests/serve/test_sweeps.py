@@ -40,6 +40,8 @@ async def test_a_sweep_is_queued_launched_once_run_as_sent_ranked_and_deleted(
     queued = await server.get(here)
     assert (queued["status"], queued["tried"], queued["results"]) == ("queued", 0, None)
     assert (await send(server, "delete", here))[0] == 409
+    status, problem = await send(server, "get", f"{here}/report")
+    assert (status, problem["field"]) == (409, "run_id")
 
     async with Database(database, application_name="manta test") as worker:
         result = await run_sweep(worker, run_id, HerePool())
@@ -70,9 +72,19 @@ async def test_a_sweep_is_queued_launched_once_run_as_sent_ranked_and_deleted(
     status, problem = await send(server, "get", f"{here}/results", by="sharp")
     assert (status, problem["field"]) == (422, "by")
 
+    async with server.client.get(f"{server.url}{here}/report") as response:
+        assert (response.status, response.content_type) == (200, "text/html")
+        assert "default-src 'none'; style-src 'sha256-" in response.headers["Content-Security-Policy"]
+        assert "<h2>total return over period" in await response.text()
     assert (await send(server, "post", f"{here}/stop"))[0] == 409
     assert (await send(server, "delete", here))[0] == 204
-    for verb, path in (("get", here), ("get", f"{here}/results"), ("post", f"{here}/stop"), ("delete", here)):
+    for verb, path in (
+        ("get", here),
+        ("get", f"{here}/results"),
+        ("get", f"{here}/report"),
+        ("post", f"{here}/stop"),
+        ("delete", here),
+    ):
         assert (await send(server, verb, path))[0] == 404, path
     assert await records.connection.fetchval("select count(*) from sweep_results") == 0
 

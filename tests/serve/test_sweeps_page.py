@@ -1,6 +1,8 @@
 """The sweeps page in a real browser: start a sweep, watch it, see where its grid is good, stop and delete it."""
 
+import asyncio
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from playwright.async_api import Browser, Page
@@ -11,6 +13,7 @@ from tests.serve.browser import NEEDS_BROWSER, keep, listened
 from tests.serve.conftest import MARKET, START_MS, TOKEN, Records, Server
 from trading.storage.database import Database
 from trading.storage.settings import DatabaseTarget
+from trading.storage.sweeps import JOBS
 
 pytestmark = NEEDS_BROWSER
 PATH = "/dashboard/sweeps"
@@ -87,6 +90,16 @@ async def test_what_a_sweep_found_is_mapped_ranked_and_deleted(
         arg=await ranked(server, run_id, "max_drawdown"),
     )
 
+    assert await page.locator("#lines polyline").count() == 6
+    assert await page.locator("#lines polyline.chosen").count() == 1
+
+    await page.get_by_role("link", name="Report").click()
+    await page.get_by_text("How honest is it?").wait_for()
+    assert "fast" in await page.inner_text(".heat")
+    await keep(page, "sweep-report")
+    await page.get_by_role("link", name="← Sweeps").click()
+    await page.wait_for_selector("#runs tbody tr")
+
     await page.get_by_role("button", name="Delete").click()
     await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     await page.get_by_text("No sweep yet.").wait_for()
@@ -105,6 +118,54 @@ async def test_a_sweep_that_waits_is_stopped_and_the_page_fits_a_phone(
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert await records.connection.fetchval("select status from sweeps") == "stopped"
     assert complaints == []
+
+
+async def test_a_sweep_that_runs_is_followed_by_the_stream(browser: Browser, server: Server, records: Records) -> None:
+    page, complaints = await opened(browser, server)
+    await asked(page, "ma44", "37m", period="5, 7")
+    await page.wait_for_selector("#runs tbody tr")
+    [(run_id, _)] = server.swept
+    await JOBS.take(records.connection, run_id, uuid4())
+    news = {"status": "running", "progress": 0.25, "done": 500, "total": 2000, "refused": 0, "rate": 83.3, "eta_s": 18}
+    best = {"objective": "sharpe", "best": {"period": 7}, "value": 1.25}
+    # Once for the page to read that it runs, and then for what it says of it.
+    await JOBS.tell(records.connection, run_id, news | best)
+    await page.get_by_text("83.3 sets/s, 18 s left").wait_for()
+    shown = await page.inner_text("#runs tbody tr")
+    assert ("period 7, so far" in shown, "1.25" in shown, "500 of 2,000" in shown, "25 %" in shown) == (True,) * 4
+    await keep(page, "sweep-runs")
+    assert complaints == []
+
+
+async def test_two_finished_sweeps_are_compared(
+    browser: Browser, server: Server, records: Records, database: DatabaseTarget
+) -> None:
+    await records.candles(3 * 1440)
+    page, complaints = await opened(browser, server)
+    async with Database(database, application_name="manta test") as worker:
+        for period, holdout in (("5, 7", "34"), ("9, 11", "")):
+            await page.fill("#holdout", holdout)
+            await asked(page, "ma44", "30m, 60m", period=period)
+            run_id, _ = await until_swept(server, 2 if holdout == "" else 1)
+            await run_sweep(worker, run_id, HerePool())
+    await page.reload()
+    for box in await page.get_by_role("checkbox").all():
+        await box.check()
+    await page.wait_for_selector("#compared tbody tr")
+    words = await page.inner_text("#compared")
+    assert ("period: 2 from 5 to 7" in words, "period: 2 from 9 to 11" in words, "return held out" in words) == (
+        True,
+    ) * 3
+    await keep(page, "sweeps-compared")
+    assert complaints == []
+
+
+async def until_swept(server: Server, count: int) -> tuple[Any, Any]:
+    """The newest sweep that the page asked for, once there are ``count``."""
+    while len(server.swept) < count:
+        await asyncio.sleep(0.05)
+    newest: tuple[Any, Any] = server.swept[-1]
+    return newest
 
 
 async def cells_of(page: Page, rows: str) -> list[list[str]]:
