@@ -281,11 +281,12 @@ def walkforwards(status: str | None, *, whole: bool) -> Listing:
 
 
 def sweeps(status: str | None, *, whole: bool) -> Listing:
-    """Sweeps, newest first; the ``whole`` of their results, or the best set."""
+    """Sweeps, newest first; the ``whole`` of their results, or the best set and what to think of it."""
     results = (
         "s.results, 'provenance', s.provenance"
         if whole
-        else "case when s.results is not null then json_build_object('best', s.results -> 'best') end"
+        else "case when s.results is not null then json_build_object('best', s.results -> 'best', 'deflated_sharpe',"
+        " s.results -> 'deflated_sharpe', 'held', s.results #> '{holdout,sets,0}') end"
     )
     item = f"""json_build_object('run_id', s.run_id, 'strategy', s.strategy, 'market', s.market,
         'intervals', s.intervals, 'status', {STATUS}, 'progress', s.progress, 'engine', s.engine, 'combos', s.combos,

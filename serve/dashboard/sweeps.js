@@ -36,15 +36,18 @@ function drawRuns() {
     "No sweep yet. Start one above: give some parameters several values."));
 }
 
-function row(run) {
-  const objective = run.config.objective, [name, shown] = figureOf(objective), best = run.results?.best, told = unfinished(run) ? state.told.get(run.run_id) : null;
-  const leads = best ? [shown(best.metrics[objective]), format.params(best.searched ?? best.params)] : told?.best ? [shown(told.value), `${format.params(told.best)}, so far`] : null;
+function row(read) {
+  // What the stream told is newer than what was read.
+  const news = unfinished(read) ? state.told.get(read.run_id) : null;
+  const run = news ? { ...read, tried: news.done - news.refused, combos: news.total, progress: news.progress } : read;
+  const objective = run.config.objective, [name, shown] = figureOf(objective), best = run.results?.best;
+  const leads = best ? [shown(best.metrics[objective]), format.params(best.searched ?? best.params)] : news?.best ? [shown(news.value), `${format.params(news.best)}, so far`] : null;
   const count = run.combos == null ? "" : ` of ${format.amount(run.combos)}`;
   return [
     node("td", {}, run.status === "done" ? chooser(run) : null),
     node("td", {}, leads ? node("span", {}, leads[0], node("small", { textContent: leads[1] })) : "–"), name,
     node("td", { className: "left", textContent: strategiesOf(run) }), node("td", {}, node("span", {}, marketsOf(run), node("small", { textContent: run.intervals.join(", ") }))), spanCell(run),
-    `${format.amount(run.tried)}${count}`, run.engine || "–", told ? paceCell(run, told) : stateCell(run),
+    `${format.amount(run.tried)}${count}`, run.engine || "–", news ? paceCell(run, news) : stateCell(run),
     node("td", {}, node("div", { className: "actions" },
       run.tried ? node("button", { type: "button", className: "small", textContent: "Details", ariaLabel: `Details of ${titleOf(run)}`, data: { key: `sweep ${run.run_id}` }, onclick: () => open(run).catch(report) }) : null,
       run.status === "done" ? node("a", { className: "button", href: `/dashboard/report?sweep=${run.run_id}`, textContent: "Report", ariaLabel: `Report of ${titleOf(run)}`, data: { key: `report ${run.run_id}` } }) : null,
@@ -79,7 +82,7 @@ function drawCompared() {
     line("grid", (run) => Object.entries(run.config.grid).map(([name, values]) => `${name}: ${values.length} from ${Math.min(...values)} to ${Math.max(...values)}`).join(", ")),
     line("sets tried", (run) => format.amount(run.tried)), line("best", (run) => format.params(best(run).searched ?? best(run).params)),
     ...Object.entries(FIGURES).map(([key, [text, shown]]) => line(text, (run) => shown(best(run).metrics[key]))), line("trades", (run) => format.amount(best(run).trades)),
-    ...(two.some((run) => run.results.holdout) ? [line("return held out", (run) => format.percent(run.results.holdout?.sets[0]?.held_metrics.total_return))] : []),
+    ...(two.some((run) => run.results.held) ? [line("return held out", (run) => format.percent(run.results.held?.held_metrics.total_return))] : []),
     line("deflated Sharpe ratio", (run) => percent(run.results.deflated_sharpe))];
   table($("compared"), "Two sweeps compared", ["", ...two.map((run) => run.run_id.slice(0, 8))], rows.map((cells) => [
     node("th", { scope: "row", textContent: cells[0] }), ...cells.slice(1).map((textContent) => node("td", { textContent }))]), "");
@@ -209,7 +212,6 @@ function hear({ kind, payload }) {
   state.live = true;
   state.told.set(payload.run_id, payload);
   if (!run) return;
-  Object.assign(run, { tried: payload.done - payload.refused, combos: payload.total, progress: payload.progress });
   drawSoon();
   if (state.shown?.run_id === payload.run_id) refreshSoon();
 }

@@ -53,7 +53,11 @@ async def test_a_sweep_is_queued_launched_once_run_as_sent_ranked_and_deleted(
     assert "3 combinations were tried" in done["results"]["words"][0]
     assert done["provenance"]["candles"] == 3 * 1440
     [listed] = (await server.get(PATH))["items"]
-    assert listed["results"] == {"best": result["best"]}
+    assert listed["results"] == {
+        "best": result["best"],
+        "deflated_sharpe": result["deflated_sharpe"],
+        "held": None,
+    }
     assert (await server.get(PATH, status="interrupted"))["items"] == []
 
     ranked = await server.get(f"{here}/results")
@@ -78,13 +82,8 @@ async def test_a_sweep_is_queued_launched_once_run_as_sent_ranked_and_deleted(
         assert "<h2>total return over period" in await response.text()
     assert (await send(server, "post", f"{here}/stop"))[0] == 409
     assert (await send(server, "delete", here))[0] == 204
-    for verb, path in (
-        ("get", here),
-        ("get", f"{here}/results"),
-        ("get", f"{here}/report"),
-        ("post", f"{here}/stop"),
-        ("delete", here),
-    ):
+    reads = [("get", f"{here}{part}") for part in ("", "/results", "/report")]
+    for verb, path in (*reads, ("post", f"{here}/stop"), ("delete", here)):
         assert (await send(server, verb, path))[0] == 404, path
     assert await records.connection.fetchval("select count(*) from sweep_results") == 0
 
