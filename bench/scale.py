@@ -182,7 +182,7 @@ async def _start(pool: Pool, work: Work) -> tuple[float, float]:
     pool.begin(work)
     for _ in range(2):
         began = time.perf_counter()
-        await pool.score(Batch(None, ({"fast": 5, "slow": 205},)))
+        await pool.score(Batch(None, None, ({"fast": 5, "slow": 205},)))
         times.append(time.perf_counter() - began)
     return times[0], times[1]
 

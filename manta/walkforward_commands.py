@@ -24,7 +24,7 @@ Workers = Annotated[
 def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
     strategy: Annotated[str, typer.Option(help="Its name, such as ma44.")],
     grid: Annotated[list[str], typer.Option(help="Values to try: period=20:60:10 or period=20,44,125. Repeatable.")],
-    intervals: Annotated[str, typer.Option(help="One or more, such as 37m,148m.")] = "37m",
+    intervals: Annotated[str, typer.Option("--intervals", "--interval", help="One or more, such as 37m,148m.")] = "37m",
     market: Annotated[str | None, typer.Option(help="Such as binance:BTCUSDT.")] = None,
     symbol: Annotated[str | None, typer.Option(help="A base such as BTC, if one configured market has it.")] = None,
     random: Annotated[int | None, typer.Option(min=2, help="Try this many of the grid at random.")] = None,

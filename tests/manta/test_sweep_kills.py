@@ -39,13 +39,14 @@ def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 
 class Table:
-    """The one sweep of a database, read past the command."""
+    """The one search of a database, read past the command."""
 
-    def __init__(self, target: DatabaseTarget) -> None:
-        self._target = target
+    def __init__(self, target: DatabaseTarget, name: str = "sweeps") -> None:
+        self._target, self._name = target, name
 
     def row(self) -> dict[str, Any]:
-        found = asyncio.run(self._fetch("select run_id::text, tried, status, error from sweeps"))
+        text = f"select run_id::text, tried, status, error from {self._name}"
+        found = asyncio.run(self._fetch(text))
         return dict(found[0]) if found else {"tried": 0, "status": "", "error": ""}
 
     def more_than(self, count: int) -> None:
@@ -111,3 +112,33 @@ def test_whatever_is_killed_costs_only_what_was_in_flight(
     numbers = place.run("sweep", "best", kept["run_id"], "--top", "1000", "--json").value["best"]
     assert sorted(item["number"] for item in numbers) == list(range(SETS))
     assert not left.exists()
+
+
+def test_a_killed_walkforward_goes_on_where_it_was(
+    stored: Place, empty_database: DatabaseTarget, tmp_path: Path
+) -> None:
+    place, table = stored, Table(empty_database, "walkforwards")
+    file = market_file(tmp_path / "walk.csv", days=12)
+    assert place.run("walkforward", "list", "--json").value == []
+    windows = ("--train", "6", "--test", "3", "--purge", "0", "--workers", "1", "--json")
+    command = ("walkforward", "run", *RUN[2:-1], "period=3:42:1", *windows)
+    search = place.popen(*command, "--file", str(file))
+    try:
+        table.more_than(8)
+        search.kill()
+        finish(search)
+    finally:
+        if search.poll() is None:
+            search.terminate()
+            finish(search)
+    kept = table.row()
+    assert 8 < kept["tried"] < 40
+
+    answer = place.call("walkforward", "resume", kept["run_id"], "--force", *windows[-3:], timeout_s=240)
+    assert answer.status == 0, answer.err
+    assert (answer.value["status"], answer.value["search"]["trials"], answer.value["search"]["runs"]) == (
+        "done",
+        40,
+        40,
+    )
+    assert table.row()["tried"] == 40
