@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -19,10 +19,15 @@ from backtest.sweep.evaluator import engine_of
 from backtest.sweep.objective import OWN
 from backtest.sweep.pool import Pool
 from manta.output import console
+from manta.service import database_target
 from manta.sweep_workers import sweep_workers
 from trading.errors import BadInput
+from trading.storage.database import Database
+from trading.storage.migrate import migrate, read_origin
 
-__all__ = ["UNFINISHED", "Wanted", "check_resumable", "searching", "share_of", "told_engine"]
+__all__ = ["UNFINISHED", "Wanted", "check_resumable", "searching", "share_of", "told_engine", "with_database"]
+
+T = TypeVar("T")
 
 UNFINISHED = ("stopped", "interrupted", "failed")
 """A search in one of these can be gone on with."""
@@ -77,6 +82,18 @@ async def searching(
     except asyncio.CancelledError:
         console.print(f"What is found so far is kept: `manta {command} resume {run_id}` goes on.", markup=False)
         raise
+
+
+def with_database(config_path: Path | None, name: str, work: Callable[[Database], Awaitable[T]]) -> T:
+    """Do ``work`` with the configured database, migrated if need be; ``name`` is how Postgres lists the connection."""
+
+    async def run() -> T:
+        async with database_target(config_path) as target, Database(target, application_name=name) as database:
+            # It only reads candles, so those of a demo are as good.
+            await migrate(target, await database.run(read_origin) or "venue")
+            return await work(database)
+
+    return asyncio.run(run())
 
 
 def check_resumable(name: str, run_id: str, status: str, command: str, *, force: bool) -> None:

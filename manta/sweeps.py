@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID, uuid4
 
 import typer
@@ -18,13 +17,11 @@ from backtest.sweep.objective import OWN, check_metric
 from backtest.sweep.reported import Reported, filter_of, read_report
 from backtest.sweep.request import SweepRequest, read_sweep, widest
 from manta.backtests import BacktestArguments, files_of, single_request_of
-from manta.searching import Wanted, check_resumable, searching, share_of, told_engine
-from manta.service import database_target
+from manta.searching import Wanted, check_resumable, searching, share_of, told_engine, with_database
 from trading.atomic_files import replacing
 from trading.errors import BadInput
 from trading.storage import sweeps
 from trading.storage.database import Connection, Database
-from trading.storage.migrate import migrate, read_origin
 from trading.storage.searches import STATUS
 
 __all__ = [
@@ -39,7 +36,6 @@ __all__ = [
     "write_page",
 ]
 
-T = TypeVar("T")
 _ASKS = {"reference": 2_000, "kernel": 1_000_000}
 _ROW = f"""select s.run_id::text, s.strategy, s.market, s.intervals, {STATUS} as status, s.progress, s.engine,
     s.engine_why, s.combos, s.tried, s.refused, s.final_stage, s.error, s.config, s.results, s.created_at::text,
@@ -68,7 +64,7 @@ def run_command(
         await database.run(lambda connection: sweeps.JOBS.queue(connection, run_id, request.model_dump(mode="json")))
         return await _swept(database, run_id, files, config_path, workers=workers, quiet=quiet)
 
-    return _with_database(config_path, work)
+    return with_database(config_path, "manta sweep", work)
 
 
 def resume_command(
@@ -82,7 +78,7 @@ def resume_command(
         check_resumable(f"Sweep {text}", text, row["status"], "sweep", force=force)
         return await _swept(database, run_id, None, config_path, workers=workers, quiet=quiet)
 
-    return _with_database(config_path, work)
+    return with_database(config_path, "manta sweep", work)
 
 
 def stop_run(text: str, config_path: Path | None) -> dict[str, Any]:
@@ -95,7 +91,7 @@ def stop_run(text: str, config_path: Path | None) -> dict[str, Any]:
             raise _unknown(text)
         return {"run_id": text, "status": "stopped" if before in ("queued", "running") else before}
 
-    return _with_database(config_path, work)
+    return with_database(config_path, "manta sweep", work)
 
 
 def list_runs(config_path: Path | None) -> list[dict[str, Any]]:
@@ -103,7 +99,7 @@ def list_runs(config_path: Path | None) -> list[dict[str, Any]]:
         rows = await database.run(lambda connection: connection.fetch(f"{_ROW} order by s.created_at desc, s.run_id"))
         return [_summary(row) for row in rows]
 
-    return _with_database(config_path, work)
+    return with_database(config_path, "manta sweep", work)
 
 
 def show_run(text: str, config_path: Path | None) -> dict[str, Any]:
@@ -114,7 +110,7 @@ def show_run(text: str, config_path: Path | None) -> dict[str, Any]:
         config = {name: value for name, value in row["config"].items() if name != "backtest"}
         return {**_summary(row), "request": config, "engine_why": row["engine_why"], **(row["results"] or {})}
 
-    return _with_database(config_path, work)
+    return with_database(config_path, "manta sweep", work)
 
 
 def best_of(text: str, config_path: Path | None, *, by: str | None, top: int) -> dict[str, Any]:
@@ -132,7 +128,7 @@ def best_of(text: str, config_path: Path | None, *, by: str | None, top: int) ->
         kept = [{name: item[name] for name in ("number", "params", "metrics", "trades")} for item in found]
         return {"run_id": text, "by": metric, "tried": row["tried"], "grid": list(row["config"]["grid"]), "best": kept}
 
-    return _with_database(config_path, work)
+    return with_database(config_path, "manta sweep", work)
 
 
 def export_run(text: str, path: Path, config_path: Path | None) -> dict[str, Any]:
@@ -147,7 +143,7 @@ def export_run(text: str, path: Path, config_path: Path | None) -> dict[str, Any
         await _row(database, text)
         return await database.run(lambda connection: sweeps.JOBS.read_results(connection, _id(text)), deadline_s=300)
 
-    rows = _with_database(config_path, work)
+    rows = with_database(config_path, "manta sweep", work)
     if not rows:
         raise BadInput(f"Sweep {text} has no scores yet.", field="run_id", value=text, fix="Wait for the first ones.")
     write(path, _columns(rows))
@@ -161,7 +157,7 @@ def write_page(text: str, out: Path | None, config_path: Path | None) -> dict[st
         await _row(database, text)
         return await database.run(lambda connection: read_report(connection, _id(text)), deadline_s=300)
 
-    found = _with_database(config_path, work)
+    found = with_database(config_path, "manta sweep", work)
     if found is None:
         raise BadInput(
             f"Sweep {text} is not done, so it has no report.",
@@ -192,7 +188,7 @@ def delete_run(text: str, config_path: Path | None, *, force: bool) -> dict[str,
             lambda connection: connection.execute("delete from sweeps where run_id = $1", _id(text)), deadline_s=300
         )
 
-    _with_database(config_path, work)
+    with_database(config_path, "manta sweep", work)
     return {"deleted": text}
 
 
@@ -223,19 +219,6 @@ def _ask(request: SweepRequest, *, yes: bool) -> None:
             fix="Add --yes to try them all, or try some with --random N or --optuna N.",
         )
     typer.confirm(f"{said} Try them all?", abort=True)
-
-
-def _with_database(config_path: Path | None, work: Callable[[Database], Awaitable[T]]) -> T:
-    async def run() -> T:
-        async with (
-            database_target(config_path) as target,
-            Database(target, application_name="manta sweep") as database,
-        ):
-            # It only reads candles, so those of a demo are as good.
-            await migrate(target, await database.run(read_origin) or "venue")
-            return await work(database)
-
-    return asyncio.run(run())
 
 
 async def _row(database: Database, text: str) -> Any:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID, uuid4
 
 from backtest.honesty.stored import run_stored_walkforward
 from backtest.honesty.walkforward import check_size, read_walkforward
 from backtest.report.walkforward_page import walkforward_page
 from manta.backtests import BacktestArguments, files_of, single_request_of
-from manta.searching import UNFINISHED, Wanted, check_resumable, searching, told_engine
-from manta.service import database_target
+from manta.searching import UNFINISHED, Wanted, check_resumable, searching, told_engine, with_database
 from trading.errors import BadInput
 from trading.storage import walkforwards
 from trading.storage.database import Connection, Database
-from trading.storage.migrate import migrate
 from trading.storage.searches import STATUS
 
 __all__ = [
@@ -35,7 +32,6 @@ __all__ = [
     "write_page",
 ]
 
-T = TypeVar("T")
 
 _LIST = f"""select run_id::text, strategy, market, intervals, {STATUS} as status, error, progress, created_at::text,
     (results #>> '{{out_of_sample,total_return}}')::float8 as total_return,
@@ -77,7 +73,7 @@ def run_command(
         )
         return await _walked(database, run_id, files, config_path, workers=workers, quiet=quiet)
 
-    return _with_database(config_path, work)
+    return with_database(config_path, "manta walkforward", work)
 
 
 def resume_command(
@@ -98,7 +94,7 @@ def resume_command(
         check_resumable(f"Walk-forward {text}", text, status, "walkforward", force=force)
         return await _walked(database, run_id, None, config_path, workers=workers, quiet=quiet)
 
-    return _with_database(config_path, work)
+    return with_database(config_path, "manta walkforward", work)
 
 
 def stop_run(text: str, config_path: Path | None) -> dict[str, Any]:
@@ -111,7 +107,7 @@ def stop_run(text: str, config_path: Path | None) -> dict[str, Any]:
             raise _unknown(text)
         return {"run_id": text, "status": "stopped" if before in ("queued", "running") else before}
 
-    return _with_database(config_path, work)
+    return with_database(config_path, "manta walkforward", work)
 
 
 async def _walked(
@@ -131,7 +127,7 @@ def list_runs(config_path: Path | None) -> list[dict[str, Any]]:
     async def read(database: Database) -> list[dict[str, Any]]:
         return [dict(row) for row in await database.run(lambda connection: connection.fetch(_LIST))]
 
-    return _with_database(config_path, read)
+    return with_database(config_path, "manta walkforward", read)
 
 
 def show_run(text: str, config_path: Path | None) -> dict[str, Any]:
@@ -169,7 +165,7 @@ def delete_run(text: str, config_path: Path | None, *, force: bool) -> dict[str,
             )
         await connection.execute("delete from walkforwards where run_id = $1", run_id)
 
-    _with_database(config_path, lambda database: database.run(delete))
+    with_database(config_path, "manta walkforward", lambda database: database.run(delete))
     return {"deleted": text}
 
 
@@ -186,7 +182,7 @@ def _read(text: str, config_path: Path | None) -> tuple[dict[str, Any], dict[str
             )
         )
 
-    row = _with_database(config_path, work)
+    row = with_database(config_path, "manta walkforward", work)
     if row is None:
         raise _unknown(text)
     status, error, results, provenance = row
@@ -194,16 +190,6 @@ def _read(text: str, config_path: Path | None) -> tuple[dict[str, Any], dict[str
         fix = f"`manta walkforward resume {text}` goes on with it." if status in UNFINISHED else None
         raise BadInput(f"Walk-forward {text} is {status}. {error}".strip(), field="run_id", value=text, fix=fix)
     return results, provenance
-
-
-def _with_database(config_path: Path | None, work: Callable[[Database], Awaitable[T]]) -> T:
-    async def run() -> T:
-        async with database_target(config_path) as target:
-            await migrate(target, "venue")
-            async with Database(target, application_name="manta walkforward") as database:
-                return await work(database)
-
-    return asyncio.run(run())
 
 
 def list_words(rows: list[dict[str, Any]]) -> str:
