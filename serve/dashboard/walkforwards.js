@@ -28,7 +28,6 @@ function row(run) {
     node("td", {}, node("div", { className: "actions" },
       run.status === "done" ? node("a", { className: "button small", textContent: "Report", ariaLabel: `Report of the walk-forward of ${titleOf(run)}`, data: { key: `walk report ${run.run_id}` }, href: `/dashboard/report?${new URLSearchParams({ walkforward: run.run_id })}` }) : null,
       run.status === "done" ? node("button", { type: "button", className: "small", textContent: "Details", ariaLabel: `Details of ${titleOf(run)}`, data: { key: `walk ${run.run_id}` }, onclick: () => open(run.run_id).catch(report) }) : null,
-      run.status === "done" ? node("a", { className: "button", href: `/dashboard/report?walkforward=${run.run_id}`, textContent: "Report", ariaLabel: `Report of ${titleOf(run)}`, data: { key: `walk report ${run.run_id}` } }) : null,
       deleteButton("/walkforwards", "walk-forward", run, gone))),
   ];
 }
