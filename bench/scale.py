@@ -13,14 +13,13 @@ from uuid import uuid4
 
 import psutil
 
-from backtest.provenance import code_fingerprint
 from backtest.requests import BacktestRequest
 from backtest.sources import load_file
 from backtest.sweep.coordinator import Progress, run_sweep
 from backtest.sweep.evaluator import evaluator_for
 from backtest.sweep.pool import Pool
 from backtest.sweep.request import SweepRequest, read_sweep
-from backtest.sweep.work import Batch, Work, packed
+from backtest.sweep.work import Batch, Work, work_of
 from bench.figures import Effort, Figure, Report, Table
 from bench.history import SAMPLE, carried, history_pieces
 from manta.sweep_workers import own_ray
@@ -78,7 +77,7 @@ async def measure(effort: Effort) -> Report:
             source = load_file(file, SAMPLE.key, base)
             # What is compiled here is on disk for the workers.
             evaluator_for(base, source).evaluate([request.space().params(0)])
-            work = Work("start", code_fingerprint(), base, packed(source))
+            work = work_of("start", base, source, keeps_returns=False)
             async with (
                 Database(target, application_name="manta bench") as database,
                 own_ray(config, folder, 2) as pool,

@@ -14,13 +14,12 @@ from backtest.honesty.judge import Chosen, Tried, judge
 from backtest.honesty.trials import Job
 from backtest.honesty.walkforward import Days, WalkForwardRequest, choose, returns_of
 from backtest.metrics.series import Floats
-from backtest.provenance import code_fingerprint
 from backtest.run import Source, assumptions_of
 from backtest.sweep.drive import Drive, Kept, MemoryKeep, Progress, Window
 from backtest.sweep.findings import Tally, best_of
 from backtest.sweep.pool import Pool
 from backtest.sweep.search import Scored, Search, listed, search_of, stage_starts
-from backtest.sweep.work import Work, packed
+from backtest.sweep.work import work_of
 from trading.accounts.score import sharpe
 from trading.errors import BadInput
 
@@ -44,7 +43,7 @@ async def run_walkforward(
 ) -> dict[str, Any]:
     """All of it over ``source``, kept in this process alone; plain data. BadInput when there is no room for a fold."""
     searched = Searched(request, source, MemoryKeep(), (), pool, on_progress)
-    pool.begin(Work(str(uuid4()), code_fingerprint(), request.backtest, packed(source), request.objective_source))
+    pool.begin(work_of(str(uuid4()), request.backtest, source, request.objective_source, keeps_returns=True))
     found = await searched.do()
     if found is None:
         raise RuntimeError("nobody can stop what is kept in memory")

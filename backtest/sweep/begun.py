@@ -10,12 +10,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from backtest.checked import check_first
-from backtest.provenance import changes, code_fingerprint, files_of, provenance_of
+from backtest.provenance import changes, files_of, provenance_of
 from backtest.requests import BacktestRequest
 from backtest.sources import Source, load_sources
 from backtest.sweep.drive import PATIENCE_S
 from backtest.sweep.pool import Pool
-from backtest.sweep.work import Work, packed
+from backtest.sweep.work import Work, work_of
 from trading.errors import BadInput, MantaError
 from trading.storage.database import Database
 from trading.storage.searches import Searches
@@ -57,9 +57,9 @@ class Gathered:
         self.start_ms = max(source.candles[0].open_time_ms, start_ms or 0)
         self.end_ms = source.candles[-1].close_time_ms
 
-    def work(self, key: str, request: Any) -> Work:
+    def work(self, key: str, request: Any, *, keeps_returns: bool = True) -> Work:
         """What all batches of a search share, from its ``request``; ``key`` is that of nothing else."""
-        return Work(key, code_fingerprint(), request.backtest, packed(self.source), request.objective_source)
+        return work_of(key, request.backtest, self.source, request.objective_source, keeps_returns=keeps_returns)
 
 
 async def gathered(

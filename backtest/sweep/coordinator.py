@@ -14,7 +14,7 @@ from backtest.run import assumptions_of
 from backtest.sweep.begun import Gathered, gathered, taken
 from backtest.sweep.drive import Drive, Kept, Progress, StoredKeep, Window
 from backtest.sweep.evaluator import METRICS, ComboScore, ReferenceEvaluator, engine_of
-from backtest.sweep.findings import Tally, best_of, conclude, held_out, ranked
+from backtest.sweep.findings import MOST_JUDGED, Tally, best_of, conclude, held_out, ranked
 from backtest.sweep.pool import Pool
 from backtest.sweep.request import SweepRequest, read_sweep, widest
 from backtest.sweep.search import Scored, listed, search_of, stage_starts
@@ -66,7 +66,10 @@ async def run_sweep(
                 final_stage=run.last,
             )
         )
-        await asyncio.to_thread(pool.begin, await asyncio.to_thread(data.work, f"{run_id}/{owner}", run.request))
+        # The returns of so many sets as are looked at; of more they would be most of what is sent and stored.
+        keeps = run.drive.total <= MOST_JUDGED
+        work = await asyncio.to_thread(data.work, f"{run_id}/{owner}", run.request, keeps_returns=keeps)
+        await asyncio.to_thread(pool.begin, work)
         if not await run.do():
             return {"run_id": str(run_id), "status": "stopped", **run.counts()}
         results = await run.concluded()

@@ -22,9 +22,9 @@ from trading.accounts.score import DAYS_A_YEAR
 from trading.errors import BadInput
 from trading.intervals import DAY_MS
 
-__all__ = ["Tally", "best_of", "conclude", "held_out", "ranked"]
+__all__ = ["MOST_JUDGED", "Tally", "best_of", "conclude", "held_out", "ranked"]
 
-_MOST_JUDGED = 20_000
+MOST_JUDGED = 20_000
 """Of more columns of daily returns the statistics that look at each take minutes and say the same."""
 _FIRST_HELD = 10
 """What was held out is summed up for so many of the best."""
@@ -183,7 +183,7 @@ def _trial_sharpes(scored: Sequence[Scored]) -> list[float]:
 
 def _returns(tally: Tally) -> Floats | None:
     """The daily returns of all sets, a column each; None with halving, of too many, or of less than two."""
-    if tally.first is not tally.last or len(tally.last) > _MOST_JUDGED:
+    if tally.first is not tally.last or len(tally.last) > MOST_JUDGED:
         return None
     kept = [item.score.returns for item in tally.last if item.score.returns]
     days = max((len(item) for item in kept), default=0)

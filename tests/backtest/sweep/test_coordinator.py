@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -15,7 +17,7 @@ from backtest.run import load_file, run_backtest
 from backtest.sweep.coordinator import Progress, run_sweep
 from backtest.sweep.evaluator import METRICS, ComboScore, ReferenceEvaluator
 from backtest.sweep.pool import HerePool
-from backtest.sweep.work import Batch, Work, check_code, packed, unpacked
+from backtest.sweep.work import Batch, Work, check_code, work_of
 from tests.backtest.sweep.world import DAYS, START, market_file, queued, row_of, scores_of, wanted
 from tests.trading.series import MARKET
 from trading.errors import BadInput, ConfigError, Halt
@@ -290,6 +292,27 @@ async def test_a_range_too_short_to_hold_a_part_out_is_refused(store: Database, 
     assert caught.value.field == "holdout"
 
 
+async def test_of_more_sets_than_are_looked_at_no_returns_are_kept_and_the_best_is_run_again(
+    store: Database, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, small = await queued(store, wanted()), await queued(store, wanted())
+    expected = await run_sweep(store, small, HerePool(), {MARKET: file})
+    monkeypatch.setattr("backtest.sweep.coordinator.MOST_JUDGED", 4)
+    result = await run_sweep(store, run_id, HerePool(), {MARKET: file})
+
+    async def kept(of: UUID) -> int:
+        found: int = await store.run(
+            lambda connection: connection.fetchval("select count(returns) from sweep_results where run_id = $1", of)
+        )
+        return found
+
+    assert (await kept(small), await kept(run_id)) == (5, 0)
+    assert result["overfitting"] is None
+    assert expected["overfitting"] is not None
+    for name in ("best", "deflated_sharpe", "neighbourhood"):
+        assert result[name] == expected[name]
+
+
 async def test_results_are_paged_in_order_of_any_metric(store: Database, file: Path) -> None:
     run_id = await queued(store, wanted())
     await run_sweep(store, run_id, HerePool(), {MARKET: file})
@@ -319,7 +342,7 @@ def test_a_worker_with_other_code_is_refused() -> None:
 async def test_a_pool_with_another_fingerprint_raises_it(file: Path) -> None:
     request = wanted().backtest
     pool = HerePool()
-    pool.begin(Work("key", "0" * 16, request, packed(load_file(file, MARKET, request))))
+    pool.begin(Work("key", "0" * 16, request, load_file(file, MARKET, request)))
     with pytest.raises(ConfigError, match="other code"):
         await pool.score(Batch(None, None, ({"period": 3},)))
     pool.close()
@@ -336,7 +359,7 @@ def test_candles_travel_whole(file: Path) -> None:
     ]
     for candles in (source.candles, uneven, uneven[:1]):
         sent = replace(source, candles=candles)
-        assert unpacked(packed(sent)) == sent
+        assert pickle.loads(pickle.dumps(work_of("key", wanted().backtest, sent, keeps_returns=False))).source == sent
 
 
 def test_the_reference_scores_a_set_the_same_in_any_company(file: Path) -> None:
