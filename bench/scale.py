@@ -35,7 +35,7 @@ __all__ = ["Costing", "measure", "rate"]
 
 _WORKERS = (1, 2, 4, 8, 16, 32, 64)
 _BATCH, _IN_FLIGHT = 96, 2
-_SETS, _QUICK_SETS, _COMPARED = 100_000, 4_000, 2_000
+_SETS, _QUICK_SETS, _COMPARED = 100_000, 4_000, 1_000
 # A home network: one gigabit a second.
 _BYTES_A_S = 125e6
 
