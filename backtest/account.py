@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from backtest.minutes import Minutes, within
 from backtest.run_records import RunRecords
+from backtest.several import Course
 from trading.accounts.books import MONEY, SleeveSpec
 from trading.accounts.calm import NOTHING_TO_DO
 from trading.accounts.paper_run import PaperRun
@@ -55,6 +56,7 @@ class Account:
         least: Decimal | None,
         minutes: Minutes | None = None,
         first: int = 0,
+        is_one_of_several: bool = False,
     ) -> None:
         mine = [spec for spec in sleeves if spec.market in markets]
         start_ms = min((spec.live_from_ms for spec in mine), default=0)
@@ -76,6 +78,10 @@ class Account:
         # Minutes before ``done`` are handled; from there to ``calm_to`` they are calm; time has come to ``reached``.
         self._done = self._calm_to = self.reached = first
         self._is_funding = False
+        self.course: Course | None = None
+        if minutes is not None and is_one_of_several:
+            self.course = Course(minutes, first, self.curve.capital, self.records)
+            self.course.note(-1)
 
     def candle(self, candle: Candle) -> None:
         if self.ruined_ms is not None:
@@ -85,20 +91,22 @@ class Account:
                 self._mark(record)
             elif self._every_mark or not isinstance(record, LotExtremes):
                 self.records.take_one(record)
+        if self.course is not None:
+            self._hold(self._done)
+            self.course.note(candle.close_time_ms)
 
     def signal(self, signal: Signal) -> None:
         if self.ruined_ms is not None:
             return
         decided = self._state.decide(signal)
         # Most decide to hold, and send nothing.
-        if len(decided) <= 1:
-            self.records.take(decided)
-            return
-        if (minutes := self._minutes) is not None and self.reached:
-            self._pass(self.reached)
-            self._calm_to, self._is_funding = self._done, False
-            self._paper.show(minutes.candles[self.reached - 1])
-        self.records.take(self._paper.sent(decided))
+        if len(decided) > 1:
+            if (minutes := self._minutes) is not None and self.reached:
+                self._pass(self.reached)
+                self._calm_to, self._is_funding = self._done, False
+                self._paper.show(minutes.candles[self.reached - 1])
+            decided = self._paper.sent(decided)
+        self.records.take(decided)
 
     def reach(self, place: int) -> None:
         """Let the minutes before ``place`` close; after ruin it stays where it was ruined."""
@@ -111,6 +119,8 @@ class Account:
             if self._is_funding:
                 # The rest of this minute may be as calm as those before it.
                 self.records.take(self._state.open(candle))
+                if self.course is not None:
+                    self.course.note(candle.close_time_ms)
                 self._calm_to = self._done + self._calm(minutes, self._done, funded=True)
                 if self._calm_to > self._done:
                     continue
@@ -129,7 +139,7 @@ class Account:
         self._pass(self.reached)
         self._state.validate()
         self._close_moment()
-        self.records.equity += self._last.values()
+        self.records.equity += [self._last[name] for name in self._markets if name in self._last]
         self.records.positions = [item for name in self._markets for item in self._state.positions(name)]
         trades = trades_from_fills(self.records.fills)
         whole = score(trades, self.curve)
@@ -210,6 +220,8 @@ class Account:
         market, part = minutes.market, slice(first, last)
         self._done = last
         self._stand_at(minutes, last)
+        if self.course is not None:
+            self._hold(first)
         holdings = self._state.holdings(market)
         cash, position = _together(holdings)
         is_held = any(quantity for _, _, quantity in holdings)
@@ -233,6 +245,14 @@ class Account:
                 for place in _turns(minutes, first, last, own, quantity, curve.peak)
             ]
             curve.add_turns(worths, last - first, bool(quantity))
+
+    def _hold(self, place: int) -> None:
+        """Say what is held in the minute at ``place`` and those after it."""
+        if self.course is not None:
+            holdings = self._state.holdings(self.course.minutes.market)
+            with localcontext(MONEY):
+                cash = sum((money for _, money, _ in holdings), _ZERO)
+            self.course.hold(place, cash, [held for *_, held in holdings if held])
 
     def _stand_at(self, minutes: Minutes, place: int) -> None:
         """Let the last minute before ``place`` be the newest."""

@@ -12,16 +12,18 @@ from decimal import Decimal
 from functools import partial
 from heapq import merge
 from operator import itemgetter
+from typing import NamedTuple
 
 from backtest.account import Account
 from backtest.minutes import Minutes
 from backtest.run_records import RunRecords
-from trading.accounts.books import divide_capital
+from backtest.several import add_together, put_together
+from trading.accounts.books import SleeveSpec, divide_capital
 from trading.accounts.execution import ExecutionState
 from trading.accounts.paper_run import PaperRun
 from trading.accounts.records import SleeveKey
-from trading.accounts.score import EquityCurve, Score
-from trading.accounts.trades import Trade
+from trading.accounts.score import EquityCurve, Score, score
+from trading.accounts.trades import Trade, trades_from_fills
 from trading.brain import BrainState, FeatureValue, Reseed
 from trading.candle_series import CandleSeries, by_market
 from trading.candles import Candle, Hole
@@ -85,44 +87,119 @@ def run_reference(  # noqa: PLR0913 - one call says all that a run depends on
     after them can be compared. ``twin_costs`` trades the same signals a second time at these costs. With
     ``stop_when_ruined`` the run ends when all equity together is below the least order that any market takes.
 
-    Of one market, minutes in which a book has nothing to do are passed over, many at once, with the same result.
-    ``by_minute``, and ``every_mark``, handle each by itself, as a live run does.
+    Minutes in which a book has nothing to do are passed over, many at once and one market after the other, with the
+    same result. ``by_minute``, and ``every_mark``, handle each by itself and all markets side by side, as a live run
+    does.
     """
     candles_of = by_market(candles)
     names = list(candles_of)
     least = _least_order(markets, candles_of) if stop_when_ruined else None
-    minutes = Minutes(candles_of[names[0]]) if not by_minute and not every_mark and len(names) == 1 else None
-    [first] = minutes.closed_by([live_from_ms]) if minutes is not None else [0]
     sleeves = divide_capital(instances, book_id, book.capital)
-    state = ExecutionState(book_id, book, sleeves, markets, suppressed=suppressed)
-    accounts = [
-        Account(
-            PaperRun(state, book.costs), sleeves, names,
-            every_mark=every_mark, least=least, minutes=minutes, first=first,
-        )
-    ]  # fmt: skip
-    if twin_costs is not None:
-        twin_book = book.model_copy(update={"costs": twin_costs})
-        twin = ExecutionState(book_id, twin_book, sleeves, markets)
-        accounts.append(
-            Account(
-                PaperRun(twin, twin_costs), sleeves, names,
-                every_mark=False, least=least, minutes=minutes, first=first,
-            )
-        )  # fmt: skip
-    run = _Run(BrainState(instances, features, names), accounts, live_from_ms, on_progress or _tell_nobody)
+    tell = on_progress or _tell_nobody
     intervals = _intervals(instances, features)
-    if minutes is None:
-        run.step(_together(candles_of, intervals, holes, natives))
-    else:
+
+    def papers() -> list[PaperRun]:
+        """The book and its twin, as they begin."""
+        made = [PaperRun(ExecutionState(book_id, book, sleeves, markets, suppressed=suppressed), book.costs)]
+        if twin_costs is not None:
+            twin = book.model_copy(update={"costs": twin_costs})
+            made.append(PaperRun(ExecutionState(book_id, twin, sleeves, markets), twin_costs))
+        return made
+
+    brain = BrainState(instances, features, names)
+    if not by_minute and not every_mark and {*names} <= {spec.market for spec in sleeves}:
+        passes = [
+            _Pass(Minutes(own), [item for item in holes if item.market == name],
+                  [item for item in natives if item.market == name])
+            for name, own in candles_of.items()
+        ]  # fmt: skip
+        found = _pass_over(passes, brain, papers(), sleeves, intervals, live_from_ms, least, tell)
+        if found is not None:
+            return found
+        brain = BrainState(instances, features, names)
+    accounts = [
+        Account(paper, sleeves, names, every_mark=every_mark and not number, least=least)
+        for number, paper in enumerate(papers())
+    ]
+    run = _Run(brain, accounts, live_from_ms, tell)
+    run.step(_together(candles_of, intervals, holes, natives))
+    return _result(accounts, run.seen)
+
+
+class _Pass(NamedTuple):
+    """One market to pass over."""
+
+    minutes: Minutes
+    holes: list[Hole]
+    natives: list[Candle]
+
+
+def _pass_over(
+    passes: Sequence[_Pass],
+    brain: BrainState,
+    papers: Sequence[PaperRun],
+    sleeves: Sequence[SleeveSpec],
+    intervals: Sequence[str],
+    live_from_ms: int,
+    least: Decimal | None,
+    tell: Callable[[int], None],
+) -> ReferenceResult | None:
+    """The run with calm minutes passed over; of several markets None if all their money may ever be below ``least``,
+    because only side by side it is known what still happened then.
+    """
+    is_one = len(passes) == 1
+    span_ms = max(int(item.minutes.close_ms[-1]) for item in passes) - live_from_ms
+    done: list[list[Account]] = []
+    seen = 0
+
+    def share(number: int, position_ms: int) -> None:
+        """How far time would have come if the markets were run side by side."""
+        tell(live_from_ms + (number * span_ms + position_ms - live_from_ms) // len(passes))
+
+    for number, (minutes, holes, natives) in enumerate(passes):
+        [first] = minutes.closed_by([live_from_ms])
+        accounts = [
+            Account(
+                paper, sleeves, [minutes.market], every_mark=False, least=least if is_one else None, minutes=minutes,
+                first=first, is_one_of_several=not is_one,
+            )
+            for paper in papers
+        ]  # fmt: skip
+        run = _Run(brain, accounts, live_from_ms, partial(share, number))
         last_ms = int(minutes.close_ms[-1])
         run.pass_over(minutes, _longer(minutes.fold, last_ms, intervals, holes, natives))
+        seen += run.seen
+        done.append(accounts)
+    if is_one:
+        return _result(done[0], seen)
+    return _joined_result([list(part) for part in zip(*done, strict=True)], sleeves, seen, least)
+
+
+def _result(accounts: Sequence[Account], seen: int) -> ReferenceResult:
     (trades, whole, parts), *twins = [account.finish() for account in accounts]
     account = accounts[0]
-    twin_score = twins[0][1] if twins else None
-    return ReferenceResult(
-        account.records, trades, run.seen, whole, parts, account.curve, twin_score, account.ruined_ms
-    )
+    twin = twins[0][1] if twins else None
+    return ReferenceResult(account.records, trades, seen, whole, parts, account.curve, twin, account.ruined_ms)
+
+
+def _joined_result(
+    books: Sequence[Sequence[Account]], sleeves: Sequence[SleeveSpec], seen: int, least: Decimal | None
+) -> ReferenceResult | None:
+    """The result of a book, and perhaps its twin, of each of which there is an account on every market."""
+    finished = []
+    for accounts in books:
+        scores = {key: one for account in accounts for key, one in account.finish()[2].items()}
+        courses = [account.course for account in accounts if account.course is not None]
+        deposits = sum((course.deposit for course in courses), Decimal(0))
+        curve = EquityCurve(deposits, min(account.curve.start_ms for account in accounts))
+        if not add_together(curve, courses, least):
+            return None
+        records = put_together(courses)
+        trades = trades_from_fills(records.fills)
+        finished.append((records, trades, score(trades, curve), scores, curve))
+    (records, trades, whole, scores, curve), *twins = finished
+    parts = {spec.key: scores[spec.key] for spec in sleeves if spec.key in scores}
+    return ReferenceResult(records, trades, seen, whole, parts, curve, twins[0][2] if twins else None)
 
 
 class _Run:
@@ -167,6 +244,7 @@ class _Run:
                 return
             for told in self._brain.handle(item):
                 self._take(told)
+            self._note(end_ms(item))
         self._close(minutes, first, at, len(minutes), is_read=is_read)
 
     def _close(self, minutes: Minutes, first: int, at: int, upto: int, *, is_read: bool) -> int:
@@ -186,7 +264,13 @@ class _Run:
                     self._reach(minutes, first, at)
                 else:
                     self._take(told)
+            self._note(int(minutes.close_ms[at - 1]))
         return at
+
+    def _note(self, time_ms: int) -> None:
+        for account in self._accounts:
+            if account.course is not None:
+                account.course.note(time_ms)
 
     def _reach(self, minutes: Minutes, first: int, place: int) -> None:
         self._main.reach(place)

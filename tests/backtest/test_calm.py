@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -42,17 +43,18 @@ def both(
 ) -> ReferenceResult:
     """The run that passes over calm minutes, once the one that does not has given the same."""
     candles = [item for item in items if isinstance(item, Candle)]
-    start_ms = candles[0].open_time_ms + live_after * MINUTE_MS
+    start_ms = min(item.open_time_ms for item in candles) + live_after * MINUTE_MS
+    names = tuple(dict.fromkeys(item.market for item in candles))
     named = [{"name": f"n{number}", "profile": "perp", **item} for number, item in enumerate(strategies)]
     config = Config.model_validate({"strategies": named})
     book = Book(capital=D(capital), costs=costs or Costs())
     stepped, passed = (
         run_reference(
             candles,
-            instances=resolve_instances(config, start_ms),
+            instances=[replace(item, markets=names) for item in resolve_instances(config, start_ms)],
             book_id="paper",
             book=book,
-            markets=[market(lot="0.00001", least="5")],
+            markets=[replace(market(lot="0.00001", least="5"), symbol=name.partition(":")[2]) for name in names],
             live_from_ms=start_ms,
             holes=[item for item in items if isinstance(item, Hole) and item.reason == HoleReason.MISSING],
             twin_costs=book.costs.model_copy(update={"taker_fee": D("0.003")}),
@@ -143,6 +145,48 @@ def test_calm_minutes_are_passed_over_without_a_trace(
     strategies = [first] if second is None else [first, second]
     costs = Costs(order_latency_minutes=latency, slippage_of_range=D("0.01"))
     both(items, *strategies, costs=costs, capital=capital, live_after=live_after)
+
+
+@pytest.mark.covers("S1-22", "W6")
+@settings(max_examples=25, deadline=None)
+@given(
+    parts=st.lists(days(), min_size=2, max_size=3),
+    later=st.sampled_from((0, 0, 7, 600)),
+    first=instances(),
+    second=st.none() | instances(),
+    latency=st.sampled_from((0, 0, 2)),
+    capital=st.sampled_from(("10000", "10000", "25")),
+    live_after=st.sampled_from((0, 100)),
+)
+def test_several_markets_are_passed_over_as_if_side_by_side(
+    parts: list[list[Item]],
+    later: int,
+    first: dict[str, Any],
+    second: dict[str, Any] | None,
+    latency: int,
+    capital: str,
+    live_after: int,
+) -> None:
+    """Markets that begin and end at other times, with other holes, each in the order that it has alone."""
+    items = [moved(item, number, number * later) for number, part in enumerate(parts) for item in part]
+    strategies = [first] if second is None else [first, second]
+    both(items, *strategies, costs=Costs(order_latency_minutes=latency), capital=capital, live_after=live_after)
+
+
+def moved(item: Item, number: int, minutes: int) -> Item:
+    """``item`` on the market of that number, so many minutes later."""
+    name, by_ms = f"{MARKET}{number or ''}", minutes * MINUTE_MS
+    if isinstance(item, Hole):
+        return item._replace(market=name, from_ms=item.from_ms + by_ms, to_ms=item.to_ms + by_ms)
+    times = {"open_time_ms": item.open_time_ms + by_ms, "close_time_ms": item.close_time_ms + by_ms}
+    return item._replace(market=name, **times)
+
+
+def test_several_markets_are_ruined_together_at_the_same_minute() -> None:
+    items = [moved(item, number, 0) for number in range(2) for item in random_minutes(BEGIN, 1500, 3 + number)]
+    result = both(items, {**AVERAGE, "intervals": ["5m"], "leverage": 100}, capital="30")
+    assert result.ruined_ms is not None
+    assert result.candles < 3000
 
 
 def test_funding_and_hours_fall_between_signals() -> None:
