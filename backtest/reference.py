@@ -107,7 +107,7 @@ def run_reference(  # noqa: PLR0913 - one call says all that a run depends on
         return made
 
     brain = BrainState(instances, features, names)
-    if not by_minute and not every_mark and {*names} <= {spec.market for spec in sleeves}:
+    if not by_minute and not every_mark and _passes_over(names, sleeves, live_from_ms):
         passes = [
             _Pass(Minutes(own), [item for item in holes if item.market == name],
                   [item for item in natives if item.market == name])
@@ -124,6 +124,12 @@ def run_reference(  # noqa: PLR0913 - one call says all that a run depends on
     run = _Run(brain, accounts, live_from_ms, tell)
     run.step(_together(candles_of, intervals, holes, natives))
     return _result(accounts, run.seen)
+
+
+def _passes_over(names: Sequence[str], sleeves: Sequence[SleeveSpec], live_from_ms: int) -> bool:
+    """Whether markets can be passed over: each is traded, and of several no sleeve comes alive later than others."""
+    is_traded = {*names} <= {spec.market for spec in sleeves}
+    return is_traded and (len(names) == 1 or all(spec.live_from_ms <= live_from_ms for spec in sleeves))
 
 
 class _Pass(NamedTuple):

@@ -182,6 +182,33 @@ def moved(item: Item, number: int, minutes: int) -> Item:
     return item._replace(market=name, **times)
 
 
+def test_a_market_that_nobody_trades_and_an_instance_that_begins_later_are_run_minute_by_minute() -> None:
+    items = [moved(item, number, 0) for number in range(2) for item in random_minutes(BEGIN, 300, number)]
+    start_ms = items[0].open_time_ms if isinstance(items[0], Candle) else 0
+    config = Config.model_validate({"strategies": [{"name": name, **AVERAGE, "intervals": ["5m"]} for name in "ab"]})
+    early, late = (
+        replace(item, markets=(MARKET,), live_from_ms=at_ms)
+        for item, at_ms in zip(resolve_instances(config, start_ms), (start_ms, start_ms + 200 * MINUTE_MS), strict=True)
+    )
+    both_markets = (MARKET, f"{MARKET}1")
+    for chosen in ([early], [replace(item, markets=both_markets) for item in (early, late)]):
+        stepped, passed = (
+            run_reference(
+                [item for item in items if isinstance(item, Candle)],
+                instances=chosen,
+                book_id="paper",
+                book=Book(capital=D(10_000)),
+                markets=[replace(market(), symbol=name.partition(":")[2]) for name in both_markets],
+                live_from_ms=start_ms,
+                every_mark=False,
+                by_minute=by_minute,
+            )
+            for by_minute in (True, False)
+        )
+        assert repr(passed) == repr(stepped)
+        assert passed.records.fills
+
+
 def test_several_markets_are_ruined_together_at_the_same_minute() -> None:
     items = [moved(item, number, 0) for number in range(2) for item in random_minutes(BEGIN, 1500, 3 + number)]
     result = both(items, {**AVERAGE, "intervals": ["5m"], "leverage": 100}, capital="30")
