@@ -9,7 +9,9 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["next_bit", "pack"]
+from backtest.sweep.kernel.compiling import inlined, uncounted
+
+__all__ = ["is_set", "next_bit", "pack", "prefetch"]
 
 _WORD = 64
 
@@ -55,7 +57,7 @@ def pack(codes: Any, count: int, longs: Any, shorts: Any, flats: Any, row: int, 
         flats[row, word + place] = _equal_bits(codes, at, np.int8(0))
 
 
-@njit
+@uncounted
 def next_bit(a: Any, b: Any, place: Any, end: Any) -> Any:
     """The first place from ``place`` on that is set in ``a`` or ``b``, or ``end``."""
     if place >= end:
@@ -69,3 +71,27 @@ def next_bit(a: Any, b: Any, place: Any, end: Any) -> Any:
             return end
         bits = a[word] | b[word]
     return min(end, (word << 6) + np.int64(_trailing_zeros(bits)))  # type: ignore[call-arg]
+
+
+@inlined
+def is_set(words: Any, place: Any) -> Any:
+    return (words[place >> 6] >> np.uint64(place & 63)) & np.uint64(1) == np.uint64(1)
+
+
+@intrinsic
+def prefetch(_typing: Any, array: Any, place: Any) -> Any:
+    """Begin to load the element at ``place``, counted as if ``array`` had one dimension, and go on meanwhile."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [address.type, number, number, number])
+        function = builder.module.globals.get("llvm.prefetch.p0") or ir.Function(
+            builder.module, kind, "llvm.prefetch.p0"
+        )
+        # To be read, as near as there is, data.
+        builder.call(function, [address, *(ir.Constant(number, value) for value in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from backtest.sweep.kernel.exact import divided, times, whole
+from backtest.sweep.kernel.exact import divided, fused, times, whole
 from trading.candle_columns import Integers
 from trading.candles import UNIT, Candle
 from trading.features.inputs import Recent
@@ -31,7 +31,8 @@ class Bar(NamedTuple):
 class Kind(NamedTuple):
     """The distinct parameters of one kind of feature: a row for each, its whole numbers apart from the others.
 
-    ``size`` is the window's, ``need`` how many candles give the first value, ``column`` where its values go.
+    ``size`` is the window's, ``need`` how many candles give the first value, ``column`` where the first of its
+    ``outputs`` goes.
     """
 
     whole: Integers
@@ -43,6 +44,7 @@ class Kind(NamedTuple):
     size: Integers
     need: Integers
     column: Integers
+    outputs: int
 
 
 class Totals(NamedTuple):
@@ -61,23 +63,42 @@ def recent_fields(source: Recent) -> list[int]:
 @njit(error_model="numpy")
 def means(  # noqa: PLR0913, PLR0917 - as every feature of a program
     _bars: Any, totals: Any, kind: Any, j: int, start: int, a: int, b: int, base: int, unit: int, out: Any
-) -> None:
-    """What ``trading.features.sma.step`` makes of each candle from ``a`` up to ``b``: sums are exact in any order."""
+) -> Any:
+    """What ``trading.features.sma.step`` makes of each candle from ``a`` up to ``b``: sums are exact in any order.
+
+    Returns whether values are missing.
+    """
     row, size = kind.column[j], kind.size[j]
     known = min(b, max(a, start + size - 1))
     for i in range(a, known):
         out[row, i - base + 1] = np.nan
     divisor = np.float64(size * unit)
-    for i in range(known, b):
-        out[row, i - base + 1] = np.float64(totals.closes[i + 1] - totals.closes[i + 1 - size]) / divisor
+    inverse = 1.0 / divisor
+    now, then = totals.closes[known + 1 : b + 1], totals.closes[known + 1 - size : b + 1 - size]
+    found = out[row, known - base + 1 : b - base + 1]
+    for i in range(len(found)):
+        found[i] = quotient(np.float64(now[i] - then[i]), divisor, inverse)
+    return known > a
+
+
+@njit(forceinline=True)
+def quotient(a: float, b: float, inverse: float) -> Any:
+    """``a / b`` to the last bit, without a division: ``inverse`` is ``1 / b``, rounded.
+
+    After one correction by what is left over the quotient is right to the last place but for its rounding, and the
+    second rounds it as IEEE division does (Markstein, IBM J. Res. Dev. 34, 1990). Not where it would be subnormal.
+    """
+    found = a * inverse
+    found = fused(fused(-found, b, a), inverse, found)
+    return fused(fused(-found, b, a), inverse, found)
 
 
 @njit(error_model="numpy")
 def bands(  # noqa: PLR0913, PLR0917 - as every feature of a program
     bars: Any, totals: Any, kind: Any, j: int, start: int, a: int, b: int, base: int, unit: int, out: Any
-) -> None:
+) -> Any:
     """What ``trading.features.ranges.bollinger_step`` makes of each candle: the variance does not depend on from where
-    closes are measured, and is rounded once, as there.
+    closes are measured, and is rounded once, as there. Returns whether values are missing.
     """
     row, size, width = kind.column[j], kind.size[j], kind.real[j, 1]
     known = min(b, max(a, start + size - 1))
@@ -100,3 +121,4 @@ def bands(  # noqa: PLR0913, PLR0917 - as every feature of a program
         out[row + 2, i - base + 1] = lower
         out[row + 3, i - base + 1] = (upper - lower) / middle if middle else 0.0
         out[row + 4, i - base + 1] = (close - lower) / (upper - lower) if upper > lower else 0.5
+    return known > a

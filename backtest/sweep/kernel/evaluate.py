@@ -94,6 +94,8 @@ class KernelEvaluator:
         # A few units serve all markets: each other one would be compiled for itself.
         self._unit = next(unit for unit in _UNITS if unit >= 10**self._tape.decimals) if fine else UNIT
         self._compiled = True
+        # Of all candles of a chunk, kept from one to the next: new memory costs more than what is written to it.
+        self._bits: Any = None
         tape = self._tape
         try:
             self._terms, self._waits, self._scale = _terms(request, source, tape)
@@ -112,7 +114,7 @@ class KernelEvaluator:
         self._minutes = Minutes(
             tape.opens, tape.highs, tape.lows, tape.closes, tape.first, tape.fundings, tape.times, tape.day_places,
             _blocks(np.minimum, tape.closes), _blocks(np.maximum, tape.closes), _blocks(np.minimum, tape.lows),
-            _blocks(np.maximum, tape.highs),
+            _blocks(np.maximum, tape.highs), _seams(tape), tape.closes[tape.day_places],
         )  # fmt: skip
 
     def evaluate(self, combos: Sequence[Mapping[str, int | float]]) -> list[ComboScore]:
@@ -193,7 +195,9 @@ class KernelEvaluator:
         decide = (program_of if start is None else stepper_of)(shape, self._module, self._unit)
         states = () if start is None else table_of(start, len(strategies))
         words = (self._bars.shape[1] + 63) // 64 + _TILE // 64
-        longs, shorts, flats = (np.zeros((len(strategies), words), np.uint64) for _ in range(3))
+        if self._bits is None or self._bits.shape[1] < len(strategies):
+            self._bits = np.zeros((3, len(strategies), words), np.uint64)
+        longs, shorts, flats = self._bits[:, : len(strategies)]
         tables, rest = self._arranged(strategies)
         bad = decide(
             self._bars, self._totals, tape.starts, tape.decides, tape.is_mute, *tables, *states, *rest,
@@ -226,21 +230,36 @@ class KernelEvaluator:
                     for feature, (kind, output) in zip(features, shape.reads, strict=True)
                 ]
             )
+        start = shape.strategy.start
+        of_kind = [[[at for own, at, _ in row if own == place] for row in read] for place in range(len(kinds))]
+        # Of each kind, how many columns there are once a combination has its own.
+        until = np.maximum.accumulate(
+            np.array([[max(row, default=-1) + 1 for row in rows] for rows in of_kind], np.int64).reshape(
+                len(kinds), len(read)
+            ),
+            axis=1,
+        ).T.copy()
+        # A strategy with a step has all of them made beforehand.
+        taken = [_slots(rows) if start is None else range(until[-1, place]) for place, rows in enumerate(of_kind)]
         firsts, columns = [], 0
-        for kind in kinds:
+        for kind, slots in zip(kinds, taken, strict=True):
             firsts.append(columns)
-            columns += kind.outputs * len(kind.params)
+            columns += kind.outputs * (max(slots, default=-1) + 1)
         places = np.array(
-            [[firsts[kind] + at * kinds[kind].outputs + output for kind, at, output in row] for row in read], np.int64
+            [
+                [firsts[kind] + taken[kind][at] * kinds[kind].outputs + output for kind, at, output in row]
+                for row in read
+            ],
+            np.int64,
         ).reshape(len(strategies), len(shape.reads))
         whole = _table([strategy.params for strategy in strategies])
         needs = np.array([strategy.warmup for strategy in strategies], np.int64)
         tables = [
-            _kind_table(definition, list(kind.params), first)
-            for definition, kind, first in zip(shape.kinds, kinds, firsts, strict=True)
+            _kind_table(definition, list(kind.params), first, slots)
+            for definition, kind, first, slots in zip(shape.kinds, kinds, firsts, taken, strict=True)
         ]
         room = np.full((columns, _TILE + 1), np.nan), np.full(_TILE + 1, np.nan)
-        return (*tables, places, *whole), (needs, *room)
+        return (*tables, places, *whole, *((until,) if start is None else ())), (needs, *room)
 
     def _stay_with_reference(self, error: Exception) -> None:
         self._compiled = False
@@ -343,6 +362,14 @@ def _blocks(choose: np.ufunc, prices: Integers) -> Integers:
     return found
 
 
+def _seams(tape: Tape) -> Integers:
+    """For each minute, and for what comes after the last, the close before it and its open; read-only."""
+    found = np.zeros((len(tape.opens) + 1, 2), np.int64)
+    found[1:, 0], found[:-1, 1] = tape.closes, tape.opens
+    found.flags.writeable = False
+    return found
+
+
 def _summed(values: Integers) -> Integers:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(values)])
 
@@ -363,7 +390,28 @@ def _table(rows: Sequence[Any]) -> tuple[Any, Any]:
     return whole, real
 
 
-def _kind_table(definition: Any, params: Sequence[Any], first: int) -> Kind:
+def _slots(rows: Sequence[Sequence[int]]) -> list[int]:
+    """Where to put each column, numbered as ``rows`` first use it: a place is free again after the last that reads it.
+
+    >>> _slots([[0, 1], [0, 2], [3]])
+    [0, 1, 1, 1]
+    """
+    last = {column: place for place, row in enumerate(rows) for column in row}
+    slots: dict[int, int] = {}
+    free: list[int] = []
+    count = 0
+    for place, row in enumerate(rows):
+        for column in row:
+            if column not in slots:
+                if not free:
+                    free.append(count)
+                    count += 1
+                slots[column] = free.pop()
+        free += [slots[column] for column in set(row) if last[column] == place]
+    return [slots[column] for column in range(len(slots))]
+
+
+def _kind_table(definition: Any, params: Sequence[Any], first: int, slots: Sequence[int]) -> Kind:
     """For the program, of each distinct parameter tuple of a kind: parameters, state, start, window, need, column."""
     features = [Feature(definition.kind, k, definition) for k in params]
     starts = [definition.start(k) if callable(definition.start) else definition.start for k in params]
@@ -376,5 +424,6 @@ def _kind_table(definition: Any, params: Sequence[Any], first: int) -> Kind:
         *_table(flat),
         np.array([0 if source is None else source.size for source in sources], np.int64),
         np.array([feature.need for feature in features], np.int64),
-        np.array([first + place * outputs for place in range(len(params))], np.int64),
+        np.array([first + slot * outputs for slot in slots], np.int64),
+        outputs,
     )

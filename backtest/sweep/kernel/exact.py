@@ -16,8 +16,10 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["Exact", "add", "approximate", "divided", "exact", "floor_divided", "is_less", "is_negative", "subtract",
-           "times", "value_of", "whole"]  # fmt: skip
+__all__ = [
+    "Exact", "add", "approximate", "divided", "exact", "floor_divided", "fused", "is_less", "is_negative", "subtract",
+    "times", "value_of", "whole",
+]  # fmt: skip
 
 Exact: TypeAlias = tuple[int, int]
 
@@ -87,7 +89,7 @@ def _fuse(_typing: Any, _a: Any, _b: Any, _c: Any) -> Any:
 
 
 _compared: Any = intrinsic(_compare)
-_fused: Any = intrinsic(_fuse)
+fused: Any = intrinsic(_fuse)
 
 
 @njit(forceinline=True)
@@ -129,7 +131,7 @@ def approximate(a: Any) -> Any:
     # Of its absolute value: the halves of a small negative number cancel.
     sign = a[0] >> 63
     upper, lower = _subtracted((a[0] ^ sign, a[1] ^ sign), (sign, sign))
-    found = _fused(np.float64(upper), 2.0**64, np.float64(np.uint64(lower)))
+    found = fused(np.float64(upper), 2.0**64, np.float64(np.uint64(lower)))
     return -found if sign < 0 else found
 
 
@@ -153,7 +155,7 @@ def divided(a: Any, b: Any) -> float:
     high, low = _as_floats(a)
     by, rest = _as_floats(b)
     first = high / by
-    left = _fused(-first, by, high) + (low - first * rest)
+    left = fused(-first, by, high) + (low - first * rest)
     return first + left / by  # type: ignore[no-any-return]
 
 

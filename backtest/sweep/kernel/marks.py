@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from backtest.sweep.kernel.compiling import inlined, uncounted
 from backtest.sweep.kernel.exact import add, approximate, is_less, is_negative, subtract, times, whole
 
 __all__ = ["BLOCK", "PENDING", "Marks", "blocks_of", "deepest_of", "marked", "range_of"]
@@ -37,7 +37,7 @@ class Marks(NamedTuple):
     pending: int
 
 
-@njit
+@uncounted
 def deepest_of(pending: Any, count: int, deepest: float, closes: Any) -> float:
     """The deepest fall of all, once the first ``count`` stretches are gone through whose worst could be deeper.
 
@@ -55,7 +55,7 @@ def deepest_of(pending: Any, count: int, deepest: float, closes: Any) -> float:
     return deepest
 
 
-@njit(forceinline=True)
+@inlined
 def marked(  # noqa: C901, PLR0912, PLR0913, PLR0917 - every branch spares a scan
     marks: Any, pending: Any, cash: Any, worth: Any, stop: Any, daily: Any, minutes: Any, unit: float, terms: Any
 ) -> Any:
@@ -101,7 +101,7 @@ def marked(  # noqa: C901, PLR0912, PLR0913, PLR0917 - every branch spares a sca
         if value == 0.0:
             deepest = (peak - worst) / peak
         else:
-            now = money + value * np.float64(closes[last])
+            now = money + value * np.float64(minutes.seams[stop, 0])
             deepest = max(deepest, (peak - now) / peak)
             if waiting == len(pending):
                 deepest, waiting = deepest_of(pending, waiting, deepest, closes), 0
@@ -109,18 +109,18 @@ def marked(  # noqa: C901, PLR0912, PLR0913, PLR0917 - every branch spares a sca
             pending[waiting, 3], pending[waiting, 4], pending[waiting, 5] = value, peak, worst
             waiting += 1
     while day < len(minutes.day_places) and minutes.day_places[day] <= last:
-        close = np.float64(closes[minutes.day_places[day]])
+        close = np.float64(minutes.day_closes[day])
         day += 1
         daily[day] = (money + value * close) / unit
     return Marks(peak, deepest, day, last + 1, is_ruined, waiting)
 
 
-@njit
+@uncounted
 def _is_ruin(worth: Any, terms: Any) -> Any:
     return is_negative(subtract(worth, whole(1))) or is_less(worth, terms.ruin)
 
 
-@njit(forceinline=True)
+@inlined
 def range_of(prices: Any, a: int, b: int) -> Any:
     """The lowest and the highest from ``a`` up to ``b``, or where there is none, what is at ``a`` or last."""
     a = min(a, len(prices) - 1)
@@ -131,7 +131,7 @@ def range_of(prices: Any, a: int, b: int) -> Any:
     return low, high
 
 
-@njit(forceinline=True)
+@inlined
 def blocks_of(least: Any, most: Any, a: int, b: int) -> Any:
     """No higher than the lowest and no lower than the highest from ``a`` up to ``b``: those of whole blocks."""
     a = min(a >> _SHIFT, len(least) - 1)

@@ -21,7 +21,7 @@ from typing import Any
 import numba
 from numba import njit
 
-from backtest.sweep.kernel import bits, columns, exact, marks, walk
+from backtest.sweep.kernel import bits, columns, compiling, exact, marks, turns, walk
 from trading.atomic_files import replacing
 from trading.candles import UNIT
 from trading.features.contract import FeatureDef
@@ -89,7 +89,9 @@ def program_of(shape: Shape, module: ModuleType, unit: int) -> Callable[..., Any
 
 def walking() -> Callable[..., Any]:
     """The compiled ``walk``, for decisions of any strategy."""
-    run: Callable[..., Any] = loaded(name_of("walk", _WALK), _WALK, lambda: {"walk": walk.walk}).run
+    name = name_of("walk", _WALK)
+    given = {"walk": walk.walk, "AHEAD": turns.AHEAD, "PENDING": marks.PENDING}
+    run: Callable[..., Any] = loaded(name, _WALK, lambda: given).run
     return run
 
 
@@ -102,7 +104,7 @@ def loaded(name: str, text: str, given: Callable[[], Mapping[str, Any]]) -> Modu
 
 def name_of(what: str, *texts: str) -> str:
     """A module's name: of what it is made for, of these texts and of all that is compiled into it besides."""
-    own = (inspect.getsource(part) for part in (bits, columns, exact, marks, walk))
+    own = (inspect.getsource(part) for part in (bits, columns, compiling, exact, marks, turns, walk))
     whole = "\0".join((numba.__version__, sys.version, *texts, *own))
     return f"kernel_{what}_{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
 
@@ -197,7 +199,13 @@ def compiled(function: FunctionType, unit: int, made: dict[int, Any]) -> Any:
 
 def _text(shape: Shape, unit: int) -> str:
     """The module's text. Its names are put into it before it is run."""
-    decide = _DECIDE.format(names=kinds_text(shape), calls=calls_text(shape))
+    kinds = range(len(shape.kinds))
+    decide = _DECIDE.format(
+        names=kinds_text(shape),
+        begin="\n".join(_BEGIN.format(place=place) for place in kinds).strip("\n"),
+        anew="\n".join(f"        done{place} = 0" for place in kinds),
+        fresh="\n".join(_FRESH.format(place=place) for place in kinds).strip("\n"),
+    )
     return "\n\n".join([columns_text(shape, unit), _codes(shape), decide])
 
 
@@ -245,6 +253,7 @@ def _feature(place: int, kind: FeatureDef) -> str:
         for n, allowed in enumerate(kind.ranges[field] for field in kind.params._fields)
     ]
     values = [f"value[{n}]" for n in range(len(kind.outputs))] or ["value"]
+    missing = " | ".join(["(not known)", *(f"({value} != {value})" for value in values)])
     stores = [f"        out[row + {n}, i - base + 1] = {value} if known else np.nan" for n, value in enumerate(values)]
     return _FEATURE.format(
         place=place,
@@ -252,6 +261,7 @@ def _feature(place: int, kind: FeatureDef) -> str:
         state=state,
         beside=_beside(kind),
         stores="\n".join(stores),
+        missing=missing,
         writes="\n".join(writes),
     )
 
@@ -277,31 +287,36 @@ def _codes(shape: Shape) -> str:
         or "True",
         unknown=", ".join(["np.nan"] * (len(shape.reads) + 1)),
         rows="\n".join(
-            f"    now{n}, prev{n} = out[places[c, {n}], n + 1 : b - base + 1], out[places[c, {n}], n : b - base]"
-            for n in fields
+            f"    now{n}, before{n} = out[places[c, {n}], n + 1 : b - base + 1], out[places[c, {n}], n]" for n in fields
         ),
-        now=", ".join(["price[i]", *(f"now{n}[i]" for n in fields)]),
-        prev=", ".join(["price_before[i]", *(f"prev{n}[i]" for n in fields)]),
-        known=" & ".join([f"(now{n}[i] == now{n}[i])" for n in fields]) or "True",
+        read=", ".join(["prices_now[i]", *(f"now{n}[i]" for n in fields)]),
+        now=", ".join(["price", *(f"value{n}" for n in fields)]),
+        before=", ".join(["price_before", *(f"before{n}" for n in fields)]),
+        known=" & ".join([f"(value{n} == value{n})" for n in fields]) or "True",
+        holed=" | ".join([f"holed[places[c, {n}]]" for n in fields]) or "False",
     )
 
 
 _WALK = """
+import numpy as np
 from numba import njit
 
 
 @njit(cache=True)
 def run(longs, shorts, flats, fills, minutes, terms, trades, daily, statuses, out):
     count = 0
+    ahead, pending = np.zeros(AHEAD, np.int64), np.empty(PENDING)
     for c in range(len(out)):
-        statuses[c], count = walk(longs[c], shorts[c], flats[c], fills, minutes, terms, trades, daily[c], out[c])
+        statuses[c], count = walk(
+            longs[c], shorts[c], flats[c], fills, minutes, terms, ahead, pending, trades, daily[c], out[c]
+        )
     return count
 """
 
 _SHARED = """
 @njit
 def feature{place}(bars, totals, kind, j, start, a, b, base, out):
-    {function}(bars, totals, kind, j, start, a, b, base, unit, out)
+    return {function}(bars, totals, kind, j, start, a, b, base, unit, out)
 """
 
 _FEATURE = """
@@ -315,6 +330,7 @@ def feature{place}(bars, totals, kind, j, start, a, b, base, out):
             s_i[j, n] = kind.start_whole[j, n]
             s_f[j, n] = kind.start_real[j, n]
     state = {state}
+    is_holed = False
     for i in range(a, b):
         beside = {beside}
         state, value = step{place}(
@@ -322,12 +338,16 @@ def feature{place}(bars, totals, kind, j, start, a, b, base, out):
         )
         known = i - start + 1 >= need
 {stores}
+        is_holed |= {missing}
 {writes}
+    return is_holed
 """
 
+# From one candle to the next the row before is the row that was, so that the compiler loads each value once. Where no
+# value of a tile is missing, which is nearly everywhere, none is asked whether it is.
 _CODES = """
 @njit
-def codes_of(prices, out, places, p_i, p_f, c, a, b, base, start, codes):
+def codes_of(prices, out, holed, places, p_i, p_f, c, a, b, base, start, codes):
     p = {params}
     bad = False
     if a == start:
@@ -339,12 +359,22 @@ def codes_of(prices, out, places, p_i, p_f, c, a, b, base, start, codes):
         a += 1
     n = a - base
     found = codes[n : b - base]
-    price, price_before = prices[n + 1 : b - base + 1], prices[n : b - base]
+    prices_now, price_before = prices[n + 1 : b - base + 1], prices[n]
 {rows}
-    for i in range(len(found)):
-        code = np.int64(rule(Row({now}), Row({prev}), p))
-        found[i] = np.int8(code) if {known} else np.int8(2)
-        bad |= (code < -1) | (code > 2)
+    if {holed}:
+        for i in range(len(found)):
+            {now} = {read}
+            code = np.int64(rule(Row({now}), Row({before}), p))
+            found[i] = np.int8(code) if {known} else np.int8(2)
+            bad |= (code < -1) | (code > 2)
+            {before} = {now}
+    else:
+        for i in range(len(found)):
+            {now} = {read}
+            code = np.int64(rule(Row({now}), Row({before}), p))
+            found[i] = np.int8(code)
+            bad |= (code < -1) | (code > 2)
+            {before} = {now}
     return bad
 """
 
@@ -353,37 +383,56 @@ _CALL = """
                 feature{place}(bars, totals, {name}, j, start, a, b, base, out)
 """
 
+_BEGIN = """
+    kept{place} = np.full((len(kind{place}.need), kind{place}.outputs), np.nan)
+"""
+
+# A column is made when the first combination reads it, and its place goes to another after the last has: what a rule
+# reads is still in the nearest cache. What it was at the end of a tile is kept for the next.
+_FRESH = """
+            for j in range(done{place}, until[c, {place}]):
+                row = kind{place}.column[j]
+                for n in range(kind{place}.outputs):
+                    out[row + n, 0] = kept{place}[j, n]
+                segment, a, is_holed = first, base, False
+                while a < last:
+                    while segment + 1 < len(starts) and starts[segment + 1] <= a:
+                        segment += 1
+                    start = starts[segment]
+                    b = min(last, starts[segment + 1]) if segment + 1 < len(starts) else last
+                    is_holed |= feature{place}(bars, totals, kind{place}, j, start, a, b, base, out)
+                    a = b
+                for n in range(kind{place}.outputs):
+                    kept{place}[j, n] = out[row + n, tile]
+                    holed[row + n] = is_holed
+            done{place} = until[c, {place}]
+"""
+
 _DECIDE = """
 @njit(cache=True)
 def decide(
-    bars, totals, starts, decides, is_mute, {names}, places, p_i, p_f, needs, out, prices, codes, longs, shorts, flats
+    bars, totals, starts, decides, is_mute, {names}, places, p_i, p_f, until, needs, out, prices, codes, longs, shorts,
+    flats
 ):
     end, count, tile = bars.shape[1], len(needs), len(codes)
-    segment = 0
+    first = 0
+    holed = np.zeros(len(out), np.bool_)
+{begin}
     for base in range(0, end, tile):
         last = min(end, base + tile)
         if base:
             prices[0] = prices[tile]
-            for row in range(out.shape[0]):
-                out[row, 0] = out[row, tile]
         mute = False
         for i in range(base, last):
             prices[i - base + 1] = bars[3, i] / unit
             mute |= is_mute[i]
-        first = segment
-        a = base
-        while a < last:
-            while segment + 1 < len(starts) and starts[segment + 1] <= a:
-                segment += 1
-            start = starts[segment]
-            b = min(last, starts[segment + 1]) if segment + 1 < len(starts) else last
-{calls}
-            a = b
+        while first + 1 < len(starts) and starts[first + 1] <= base:
+            first += 1
+{anew}
         for c in range(count):
-            for i in range(tile):
-                codes[i] = 2
-            segment = first
-            a = base
+{fresh}
+            codes[:] = 2
+            segment, a = first, base
             while a < last:
                 while segment + 1 < len(starts) and starts[segment + 1] <= a:
                     segment += 1
@@ -391,7 +440,7 @@ def decide(
                 b = min(last, starts[segment + 1]) if segment + 1 < len(starts) else last
                 ready = max(a, start + needs[c] - 1, decides)
                 if ready < b:
-                    if codes_of(prices, out, places, p_i, p_f, c, ready, b, base, start, codes):
+                    if codes_of(prices, out, holed, places, p_i, p_f, c, ready, b, base, start, codes):
                         return c
                 a = b
             if mute:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from backtest.sweep.kernel.bits import next_bit
+from backtest.sweep.kernel.bits import is_set
+from backtest.sweep.kernel.compiling import inlined, uncounted
 from backtest.sweep.kernel.exact import (
     add,
     approximate,
@@ -24,7 +24,8 @@ from backtest.sweep.kernel.exact import (
     times,
     whole,
 )
-from backtest.sweep.kernel.marks import PENDING, Marks, blocks_of, deepest_of, marked, range_of
+from backtest.sweep.kernel.marks import Marks, blocks_of, deepest_of, marked, range_of
+from backtest.sweep.kernel.turns import lost, next_turn
 
 __all__ = ["FIGURES", "INEXACT", "OK", "Minutes", "Terms", "walk"]
 
@@ -43,7 +44,8 @@ _DOUBT = 1e-9
 
 class Minutes(NamedTuple):
     """Prices at 10**-8, and of the arrays of a ``Tape`` those that a walk reads. The last are the lowest and the
-    highest of each ``BLOCK``.
+    highest of each ``BLOCK``. Rows of ``seams`` are the close before a minute and its open: what an order needs of both
+    minutes lies together.
     """
 
     opens: Any
@@ -58,6 +60,8 @@ class Minutes(NamedTuple):
     most_closes: Any
     least_lows: Any
     most_highs: Any
+    seams: Any
+    day_closes: Any
 
 
 class Terms(NamedTuple):
@@ -97,15 +101,26 @@ class Terms(NamedTuple):
     may_short: bool
 
 
-@njit
+@uncounted
 def walk(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one trade after another, nothing kept
-    longs: Any, shorts: Any, flats: Any, fills: Any, minutes: Any, terms: Any, trades: Any, daily: Any, out: Any
+    longs: Any,
+    shorts: Any,
+    flats: Any,
+    fills: Any,
+    minutes: Any,
+    terms: Any,
+    ahead: Any,
+    pending: Any,
+    trades: Any,
+    daily: Any,
+    out: Any,
 ) -> Any:
     """Trade one combination's decisions; returns whether all was exact, and how many trades there were.
 
     ``longs``, ``shorts`` and ``flats`` have a bit for each candle. Rows of ``trades`` are side, entry minute, exit
     minute (-1 while open), lots, and entry and exit price as ``Exact``, at 10**-8 times what slippage scales by.
-    ``daily`` takes the capital and equity at the end of each day, ``out`` takes ``FIGURES``.
+    ``daily`` takes the capital and equity at the end of each day, ``out`` takes ``FIGURES``; ``ahead`` of ``AHEAD`` and
+    ``pending`` of ``PENDING`` are scratch.
     """
     end, count, days = len(minutes.opens), len(fills), len(minutes.day_places)
     daily[0] = divided(terms.capital, terms.unit)
@@ -122,8 +137,8 @@ def walk(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one trade after an
         day += 1
         daily[day] = daily[0]
     cash = terms.capital
+    lost(ahead)
     marks = Marks(approximate(cash), 0.0, day, place, False, 0)
-    pending = np.empty(PENDING)
     unit, buys, sells = approximate(terms.unit), approximate(terms.buys), approximate(terms.sells)
     candle: Any = 0
     # Where a trade was closed for one of the other side, whose candle ``candle`` is then; else -1.
@@ -131,28 +146,27 @@ def walk(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one trade after an
     while True:
         stop = turning
         if turning < 0:
-            candle = (
-                next_bit(longs, shorts, candle, count) if terms.may_short else next_bit(longs, longs, candle, count)
-            )
+            candle = next_turn(longs, shorts, flats, 0, candle, terms.may_short, fills, minutes.seams, ahead)
             stop = fills[candle] if candle < count and not is_less(cash, terms.most_refused) else end
         if stop > marks.place:
             marks = marked(marks, pending, cash, nothing, stop, daily, minutes, unit, terms)
         if marks.is_ruined or stop >= end:
             break
         turning = -1
-        side = 1 if _is_set(longs, candle) else -1
+        side = 1 if is_set(longs, candle) else -1
         candle += 1
-        lots, spent, value = _bought(minutes.opens[stop], side, cash, terms)
+        lots, spent, value = _bought(minutes.seams[stop, 1], side, cash, terms)
         if lots >= _MOST_LOTS:
             status = INEXACT
             break
         if lots == 0.0:
+            lost(ahead)
             continue
         entered = stop
         cash = subtract(cash, spent)
         turnover += value
         worth = times(whole(side * lots), terms.lot)
-        leave = next_bit(flats, shorts, candle, count) if side > 0 else next_bit(flats, longs, candle, count)
+        leave = next_turn(longs, shorts, flats, side, candle, terms.may_short, fills, minutes.seams, ahead)
         until = fills[leave] if leave < count else end
         is_forced = False
         reference = np.int64(0)
@@ -177,8 +191,8 @@ def walk(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one trade after an
             if marks.is_ruined or is_forced or not pays:
                 break
             # Before this minute's open, on what was held until then.
-            paid = times(times(times(whole(lots), minutes.opens[stop]), terms.funding), side * minutes.funded[funding])
-            cash = subtract(cash, paid)
+            paid = times(times(whole(side * lots), minutes.seams[stop, 1]), terms.funding)
+            cash = subtract(cash, times(paid, minutes.funded[funding]))
             funding += 1
             if abs(approximate(cash)) > terms.most_cash:
                 status = INEXACT
@@ -186,7 +200,7 @@ def walk(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one trade after an
         if marks.is_ruined or stop >= end or status != OK:
             break
         if not is_forced:
-            reference = minutes.opens[stop]
+            reference = minutes.seams[stop, 1]
         got = times(times(terms.sell_gets if side > 0 else terms.buy_costs, reference), side * lots)
         cash = add(cash, got)
         turnover += (sells if side > 0 else buys) * np.float64(reference) * lots
@@ -205,7 +219,8 @@ def walk(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one trade after an
         if is_forced:
             # What was decided until this minute opened found the trade open.
             candle = np.searchsorted(fills, stop, side="right")
-        elif (terms.may_short and side > 0 and _is_set(shorts, leave)) or (side < 0 and _is_set(longs, leave)):
+            lost(ahead)
+        elif (terms.may_short and side > 0 and is_set(shorts, leave)) or (side < 0 and is_set(longs, leave)):
             candle, turning = leave, stop
         else:
             candle = leave + 1
@@ -233,19 +248,14 @@ def walk(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one trade after an
     return status, closed + (1 if lots > 0.0 else 0)
 
 
-@njit(forceinline=True)
-def _is_set(words: Any, place: Any) -> Any:
-    return (words[place >> 6] >> np.uint64(place & 63)) & np.uint64(1) == np.uint64(1)
-
-
-@njit
+@uncounted
 def _write(row: Any, side: Any, entered: Any, left: Any, lots: Any, entry: Any, price: Any) -> None:
     row[0], row[1], row[2], row[3] = side, entered, left, np.int64(lots)
     row[4], row[5] = entry
     row[6], row[7] = price
 
 
-@njit(forceinline=True)
+@inlined
 def _bought(opened: Any, side: int, cash: Any, terms: Any) -> Any:
     """As many lots as the stake pays at the open, fee included: their number, which is 0 if refused and ``_MOST_LOTS``
     if it cannot be counted exactly, what is spent, and their value as a float.
@@ -267,7 +277,7 @@ def _bought(opened: Any, side: int, cash: Any, terms: Any) -> Any:
     return lots, times(times(terms.sell_gets, opened), -lots), approximate(value)
 
 
-@njit(forceinline=True)
+@inlined
 def _may_reach(minutes: Any, a: int, b: int, cash: Any, lots: float, side: int, terms: Any) -> Any:
     """Whether a minute from ``a`` up to ``b`` may reach the price of liquidation, as far as whole blocks tell."""
     if side > 0 and not is_negative(cash):
@@ -282,7 +292,7 @@ def _may_reach(minutes: Any, a: int, b: int, cash: Any, lots: float, side: int, 
     return size * np.float64(high) >= owed * (1.0 - _DOUBT)
 
 
-@njit
+@uncounted
 def _limit(cash: Any, lots: float, side: int, terms: Any) -> Any:
     """The price of liquidation at 10**-8, rounded against us: 0 for a long and the highest for a short without one."""
     size = times(
@@ -301,7 +311,7 @@ def _limit(cash: Any, lots: float, side: int, terms: Any) -> Any:
     return max(np.int64(1), np.int64(found))
 
 
-@njit(forceinline=True)
+@inlined
 def _reached(lows: Any, highs: Any, a: int, b: int, limit: int, side: int) -> int:
     """The first minute from ``a`` up to ``b`` that reaches ``limit``, or ``b``."""
     if side > 0:
@@ -319,7 +329,7 @@ def _reached(lows: Any, highs: Any, a: int, b: int, limit: int, side: int) -> in
     return b
 
 
-@njit
+@uncounted
 def _figures(daily: Any, out: Any) -> None:
     """Sharpe, Sortino and the number of days as ``trading.accounts.score`` has them."""
     count = len(daily) - 1
