@@ -67,6 +67,7 @@ def rival_outcomes(source: Source, costs: Costs, contests: Sequence[Contest], ru
     Raises MantaError when it cannot be installed or does not run.
     """
     python = _environment()
+    slippage = float(costs.of(source.market.venue).slippage)
     with tempfile.TemporaryDirectory(prefix="manta-rivals-") as name:
         folder = Path(name)
         _lay_out(folder, source, costs, contests, runs)
@@ -80,7 +81,7 @@ def rival_outcomes(source: Source, costs: Costs, contests: Sequence[Contest], ru
             )
         told = json.loads(done.stdout.splitlines()[-1])
         outcomes = [
-            _outcome(source, contest, times, np.load(folder / f"trades_{place}.npy"))
+            _outcome(source, contest, times, np.load(folder / f"trades_{place}.npy"), slippage)
             for place, (contest, times) in enumerate(zip(contests, told["seconds"], strict=True))
         ]
     return f"vectorbt {told['vectorbt']}, {told['engine']} engine", outcomes
@@ -152,18 +153,23 @@ def _decisions(source: Source, contest: Contest) -> tuple[Any, Any]:
     return codes, distances
 
 
-def _outcome(source: Source, contest: Contest, times: Sequence[float], rows: Any) -> Outcome:
+def _outcome(source: Source, contest: Contest, times: Sequence[float], rows: Any, slippage: float) -> Outcome:
+    # With one way for both, the rival slips targets like stops; ours are limit orders.
+    slips = slippage if contest.strategy.bracket is not None else 0.0
     opened = [candle.open_time_ms for candle in source.candles]
     equal = 0
     for mine, row in zip(contest.ours, rows.tolist(), strict=False):
-        if not _same(mine, row, opened):
+        if not _same(mine, row, opened, slips):
             break
         equal += 1
     return Outcome(median(times) / len(opened) * 1e9, len(rows), equal)
 
 
-def _same(mine: KernelTrade, row: Sequence[float], opened: Sequence[int]) -> bool:
-    """Whether it is the same trade; the last one may be open, which the rival marks at the last close."""
+def _same(mine: KernelTrade, row: Sequence[float], opened: Sequence[int], slips: float) -> bool:
+    """Whether it is the same trade, but that the rival's exit may be worse by ``slips`` as a share of its price.
+
+    The last one may be open, which the rival marks at the last close.
+    """
     side, entry, left, entry_price, exit_price, closed = row
     same = (
         (mine.side == "LONG") == (side > 0)
@@ -178,5 +184,5 @@ def _same(mine: KernelTrade, row: Sequence[float], opened: Sequence[int]) -> boo
         same
         and bool(closed)
         and mine.exit_ms in opened[int(left) : int(left) + 2]
-        and isclose(float(mine.exit_price), exit_price, rel_tol=_SAME)
+        and any(isclose(float(mine.exit_price) * worse, exit_price, rel_tol=_SAME) for worse in (1, 1 - side * slips))
     )

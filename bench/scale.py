@@ -92,7 +92,7 @@ async def measure(effort: Effort) -> Report:
                 one = await _sweep(database, request, file, RayPool(1))
         finally:
             await postgres.stop()
-    costing = Costing(one.workers * _BATCH, whole.driver * _BATCH, carried_s / 2)
+    costing = Costing(whole.workers * _BATCH, whole.driver * _BATCH, carried_s / 2)
     rates = {workers: rate(costing, workers) for workers in _WORKERS}
     return Report(
         "scale",
@@ -108,7 +108,7 @@ async def measure(effort: Effort) -> Report:
             Figure("most sets a second that the head can take", 1 / whole.driver, "sets/s"),
             Figure("workers of which the head is the limit", costing.compute / costing.head, ""),
         ],
-        [_cost_table(whole, one, costing), _rate_table(rates)],
+        [_cost_table(whole, costing), _rate_table(rates)],
         [
             f"candles travel once to each machine: {len(candles) * 56 / 1e6:.0f} MB, "
             f"{len(candles) * 56 / _BYTES_A_S:.1f} s on a gigabit network",
@@ -223,9 +223,9 @@ def _peak_mb(process: psutil.Process) -> float:
     return int(line.split()[1]) * 1024 / 1e6
 
 
-def _cost_table(whole: Spent, one: Spent, costing: Costing) -> Table:
+def _cost_table(whole: Spent, costing: Costing) -> Table:
     rows = [
-        ("worker, one at work", one.workers * 1e6, costing.compute * 1e3),
+        ("worker", whole.workers * 1e6, costing.compute * 1e3),
         ("head: handing out and writing down", whole.driver * 1e6, costing.head * 1e3),
         ("Postgres", whole.postgres * 1e6, whole.postgres * _BATCH * 1e3),
     ]

@@ -53,10 +53,19 @@ def test_trades_are_the_same_by_side_time_and_price(ours: list[KernelTrade], equ
     rows = np.array([[1, 0, 2, 10.0, 9.0, True], [1, 3, 6, 10.0, 11.0, False]])
     contest = Contest(load_strategy("ma44", {"period": 2}), False, ours)
 
-    found = rivals._outcome(source(), contest, [7e-9, 21e-9, 14e-9], rows)
+    found = rivals._outcome(source(), contest, [7e-9, 21e-9, 14e-9], rows, 0.1)
 
     assert (found.equal, found.trades) == (equal, 2)
     assert found.ns == pytest.approx(2)
+
+
+def test_a_target_that_the_rival_slips_is_the_same_trade_and_a_better_price_is_not():
+    opened = [candle.open_time_ms for candle in source().candles]
+
+    def same(price: float) -> bool:
+        return rivals._same(trade(1, 3), [1, 0, 3, 10.0, price, True], opened, 0.1)
+
+    assert [same(price) for price in (9.0, 9.0 * 0.9, 9.0 * 1.1)] == [True, True, False]
 
 
 def test_without_a_package_index_it_is_told_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
