@@ -7,7 +7,7 @@ import { $, calm, follow, frame, loadHealth, report } from "./frame.js";
 import { deleteButton, figure, keepFocus, marketsOf, paramsOf, profileOf, spanCell, spanOf, stateCell, strategiesOf, titleOf, unfinished } from "./runs.js";
 import { node, stack, table } from "./tables.js";
 import { asked, hasParams, offer, show } from "./together.js";
-import { close, loadWalks } from "./walkforwards.js";
+import { close, hear, loadWalks } from "./walkforwards.js";
 
 const PAGE = 50, SOON = 1000, LATER = 15_000;
 const state = { runs: [], extra: [], cursor: null, chosen: [], strategies: [], timer: null };
@@ -131,7 +131,7 @@ const watch = calm(0, look);
 async function start() {
   frame("backtests", { onZone: () => { watch(); compare(); } });
   loadHealth().catch(report);
-  follow({ onEvent: () => {}, onReset: watch });
+  follow({ onEvent: hear, onReset: watch });
   $("start").onsubmit = send;
   $("strategy").onchange = showParams;
   $("what").onchange = show;

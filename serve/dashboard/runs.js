@@ -44,6 +44,13 @@ export function stateCell(run) {
   return node("td", {}, node("span", {}, node("progress", { max: 100, value: share, ariaLabel: `Progress of ${titleOf(run)}` }), ` ${share} %`));
 }
 
+// The same of a search that runs, and how fast it goes and how long it takes yet, as the stream told: so many `what` a second.
+export function paceCell(run, news, what) {
+  const cell = stateCell(run), left = news.eta_s == null ? "" : `, ${news.eta_s < 60 ? `${Math.ceil(news.eta_s)} s` : format.minutes(news.eta_s / 60)} left`;
+  cell.append(node("small", { textContent: `${format.amount(news.rate, 1)} ${what}/s${left}` }));
+  return cell;
+}
+
 export const figure = (value, shown, tone = "") => node("td", { className: `num ${tone}`, textContent: shown(value) });
 
 // `path` is /backtests, /walkforwards or /sweeps; `gone` is told when it is.

@@ -4,7 +4,7 @@ import { get, post } from "./api.js";
 import { about, blame, choices, filled, number, paramInputs, paramTexts } from "./form.js";
 import * as format from "./format.js";
 import { $, calm, follow, frame, loadHealth, report } from "./frame.js";
-import { deleteButton, figure, keepFocus, marketsOf, spanCell, spanOf, stateCell, strategiesOf, titleOf, unfinished } from "./runs.js";
+import { deleteButton, figure, keepFocus, marketsOf, paceCell, spanCell, spanOf, stateCell, strategiesOf, titleOf, unfinished } from "./runs.js";
 import { map, parallel } from "./search_pictures.js";
 import { node, stack, table } from "./tables.js";
 
@@ -47,20 +47,13 @@ function row(read) {
     node("td", {}, run.status === "done" ? chooser(run) : null),
     node("td", {}, leads ? node("span", {}, leads[0], node("small", { textContent: leads[1] })) : "–"), name,
     node("td", { className: "left", textContent: strategiesOf(run) }), node("td", {}, node("span", {}, marketsOf(run), node("small", { textContent: run.intervals.join(", ") }))), spanCell(run),
-    `${format.amount(run.tried)}${count}`, run.engine || "–", news ? paceCell(run, news) : stateCell(run),
+    `${format.amount(run.tried)}${count}`, run.engine || "–", news ? paceCell(run, news, "sets") : stateCell(run),
     node("td", {}, node("div", { className: "actions" },
       run.tried ? node("button", { type: "button", className: "small", textContent: "Details", ariaLabel: `Details of ${titleOf(run)}`, data: { key: `sweep ${run.run_id}` }, onclick: () => open(run).catch(report) }) : null,
       run.status === "done" ? node("a", { className: "button", href: `/dashboard/report?sweep=${run.run_id}`, textContent: "Report", ariaLabel: `Report of ${titleOf(run)}`, data: { key: `report ${run.run_id}` } }) : null,
       unfinished(run) ? node("button", { type: "button", className: "small", textContent: "Stop", ariaLabel: `Stop ${titleOf(run)}`, data: { key: `stop ${run.run_id}` }, onclick: () => stop(run) }) : null,
       deleteButton("/sweeps", "sweep", run, gone))),
   ];
-}
-
-// How fast it goes and how long it takes yet, as the stream tells.
-function paceCell(run, told) {
-  const cell = stateCell(run), left = told.eta_s == null ? "" : `, ${told.eta_s < 60 ? `${Math.ceil(told.eta_s)} s` : format.minutes(told.eta_s / 60)} left`;
-  cell.append(node("small", { textContent: `${format.amount(told.rate, 1)} sets/s${left}` }));
-  return cell;
 }
 
 const chooser = (run) => node("input", { type: "checkbox", className: "check", checked: state.chosen.has(run.run_id), ariaLabel: `Compare ${titleOf(run)}`, data: { key: `compare ${run.run_id}` },

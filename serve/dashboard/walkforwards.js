@@ -1,33 +1,58 @@
 // Walk-forwards beside the backtests: what they found out of sample first, then how it came about.
 
-import { get } from "./api.js";
+import { get, post } from "./api.js";
 import * as format from "./format.js";
-import { $, report } from "./frame.js";
-import { deleteButton, figure, keepFocus, marketsOf, spanOf, stateCell, strategiesOf, titleOf, unfinished } from "./runs.js";
+import { $, calm, report } from "./frame.js";
+import { deleteButton, figure, keepFocus, marketsOf, paceCell, spanOf, stateCell, strategiesOf, titleOf, unfinished } from "./runs.js";
 import { node, stack, table } from "./tables.js";
 
 const SHOWN = 50;
-let shown = null;
+// What the stream said last of each that runs.
+const told = new Map();
+let shown = null, listed = [];
 
 // Whether one of them is still to come to its end.
 export async function loadWalks() {
-  const { items } = await get("/walkforwards", { limit: SHOWN });
+  listed = (await get("/walkforwards", { limit: SHOWN })).items;
+  draw();
+  return listed.some(unfinished);
+}
+
+function draw() {
   keepFocus($("walks"), () => stack($("walks"), "Walk-forwards, the newest first",
-    ["out of sample", "Sharpe", "max drawdown", "twice the costs", "strategy", "market", "windows", "state", "actions"], items.map(row),
+    ["out of sample", "Sharpe", "max drawdown", "twice the costs", "strategy", "market", "windows", "state", "actions"], listed.map(row),
     "No walk-forward yet. It chooses parameters on the past and judges them on what follows: ./run walkforward run --help"));
-  return items.some(unfinished);
+}
+
+const drawSoon = calm(300, async () => draw());
+
+// What the stream tells of one that runs.
+export function hear({ kind, payload }) {
+  if (kind !== "run" || payload.kind !== "walk-forward") return;
+  if (payload.status === "running") told.set(payload.run_id, payload);
+  else told.delete(payload.run_id);
+  drawSoon();
+}
+
+async function stop(run) {
+  try {
+    await post(`/walkforwards/${run.run_id}/stop`);
+    $("said").textContent = `The walk-forward of ${titleOf(run)} is stopped; what it has found is kept.`;
+    await loadWalks();
+  } catch (error) { report(error); }
 }
 
 function row(run) {
-  const tested = run.results?.out_of_sample ?? {}, { mode, train, test } = run.config;
+  const news = unfinished(run) ? told.get(run.run_id) : null, tested = run.results?.out_of_sample ?? {}, { mode, train, test } = run.config;
   return [
     figure(tested.total_return, format.percent, format.tone(tested.total_return)), figure(tested.sharpe, format.ratio),
     figure(tested.max_drawdown == null ? null : -tested.max_drawdown, format.percent), figure(tested.pessimistic_return, format.percent, format.tone(tested.pessimistic_return)),
     node("td", { className: "left", textContent: strategiesOf(run) }), node("td", {}, node("span", {}, marketsOf(run), node("small", { textContent: run.intervals.join(", ") }))),
-    train == null ? "–" : `${mode}, ${train} / ${test} days`, stateCell(run),
+    train == null ? "–" : `${mode}, ${train} / ${test} days`, news ? paceCell({ ...run, progress: news.progress }, news, "runs") : stateCell(run),
     node("td", {}, node("div", { className: "actions" },
       run.status === "done" ? node("a", { className: "button small", textContent: "Report", ariaLabel: `Report of the walk-forward of ${titleOf(run)}`, data: { key: `walk report ${run.run_id}` }, href: `/dashboard/report?${new URLSearchParams({ walkforward: run.run_id })}` }) : null,
       run.status === "done" ? node("button", { type: "button", className: "small", textContent: "Details", ariaLabel: `Details of ${titleOf(run)}`, data: { key: `walk ${run.run_id}` }, onclick: () => open(run.run_id).catch(report) }) : null,
+      unfinished(run) ? node("button", { type: "button", className: "small", textContent: "Stop", ariaLabel: `Stop the walk-forward of ${titleOf(run)}`, data: { key: `walk stop ${run.run_id}` }, onclick: () => stop(run) }) : null,
       deleteButton("/walkforwards", "walk-forward", run, gone))),
   ];
 }

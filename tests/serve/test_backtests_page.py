@@ -11,6 +11,7 @@ from tests.serve.conftest import CONFIG, MARKET, START_MS, TOKEN, Records, Serve
 from tests.serve.test_backtests import finished
 from trading.intervals import DAY_MS
 from trading.storage.settings import DatabaseTarget
+from trading.storage.walkforwards import JOBS
 
 pytestmark = NEEDS_BROWSER
 PATH = "/dashboard/backtests"
@@ -214,6 +215,29 @@ async def test_a_walk_forward_leads_with_what_it_found_out_of_sample(
     await dialog.get_by_role("button", name="Delete").click()
     await page.wait_for_function("() => document.querySelector('#walks').innerText.includes('No walk-forward yet')")
     assert await page.is_hidden("#walk-panel")
+    assert complaints == []
+
+
+async def test_a_walk_forward_that_runs_is_followed_by_the_stream_and_stopped(
+    browser: Browser, server: Server, records: Records
+) -> None:
+    run_id = uuid4()
+    await records.connection.execute(
+        "insert into walkforwards (run_id, strategy, market, intervals, config, status)"
+        " values ($1, 'ma44', $2, '{1h}', '{}', 'queued')",
+        run_id,
+        MARKET,
+    )
+    await JOBS.take(records.connection, run_id, uuid4())
+    page, complaints = await opened(browser, server)
+    row = page.locator("#walks tbody tr")
+    await row.wait_for()
+    await JOBS.tell(records.connection, run_id, {"status": "running", "progress": 0.5, "rate": 12.5, "eta_s": 130})
+    await row.get_by_text("12.5 runs/s, 2 min left").wait_for()
+    assert "50 %" in await row.inner_text()
+    await row.get_by_role("button", name="Stop").click()
+    await row.get_by_text("stopped at").wait_for()
+    assert await records.connection.fetchval("select status from walkforwards") == "stopped"
     assert complaints == []
 
 
