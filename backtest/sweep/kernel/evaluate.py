@@ -96,6 +96,8 @@ class KernelEvaluator:
         self._compiled = True
         # Of all candles of a chunk, kept from one to the next: new memory costs more than what is written to it.
         self._bits: Any = None
+        self.refusal: str | None = None
+        """Why the reference engine runs all of it; None as long as it does not."""
         tape = self._tape
         try:
             self._terms, self._waits, self._scale = _terms(request, source, tape)
@@ -263,6 +265,8 @@ class KernelEvaluator:
 
     def _stay_with_reference(self, error: Exception) -> None:
         self._compiled = False
+        lines = [line.strip() for line in str(error).splitlines()]
+        self.refusal = next((line for line in lines if line and not line.startswith("Failed in")), repr(error))
         _log.warning(
             "strategy not compiled: the reference engine runs it", strategy=self._request.strategy, error=str(error)
         )
