@@ -148,7 +148,7 @@ def finish(s: Any, held: Any, minutes: Any, terms: Any, waits: Any, trades: Any,
 # Between two decisions
 
 
-@njit
+@njit(forceinline=True)
 def _live(  # noqa: PLR0913, PLR0917
     s: Any, held: Any, upto: int, minutes: Any, terms: Any, waits: Any, trades: Any, daily: Any, pending: Any
 ) -> None:
@@ -174,7 +174,7 @@ def _live(  # noqa: PLR0913, PLR0917
             return
 
 
-@njit
+@njit(forceinline=True)
 def _fund(s: Any, place: int, minutes: Any, terms: Any) -> None:
     """Pay what is due before the open of the minute at ``place``, on what was held until then."""
     paid = times(times(times(whole(s.lots), minutes.opens[place]), terms.funding), s.side * minutes.funded[s.funding])
@@ -182,7 +182,7 @@ def _fund(s: Any, place: int, minutes: Any, terms: Any) -> None:
     s.funding += 1
 
 
-@njit
+@njit(forceinline=True)
 def _mark(s: Any, stop: int, minutes: Any, terms: Any, daily: Any, pending: Any) -> None:
     if stop <= s.place:
         return
@@ -197,7 +197,7 @@ def _mark(s: Any, stop: int, minutes: Any, terms: Any, daily: Any, pending: Any)
         s.is_ruined = s.is_over = 1
 
 
-@njit
+@njit(forceinline=True)
 def _bounds(s: Any, held: Any, terms: Any) -> Any:
     """A price at or below which, and one at or above which something happens to what is held."""
     down, up = np.int64(0), np.int64(NO_LEVEL)
@@ -216,7 +216,7 @@ def _bounds(s: Any, held: Any, terms: Any) -> Any:
     return down, up
 
 
-@njit
+@njit(forceinline=True)
 def _reached(minutes: Any, first: int, stop: int, down: int, up: int) -> int:
     """The first minute from ``first`` up to ``stop`` that reaches ``down`` or ``up``, or ``stop``."""
     if down <= 0 and up >= NO_LEVEL:
@@ -233,7 +233,7 @@ def _reached(minutes: Any, first: int, stop: int, down: int, up: int) -> int:
     return stop
 
 
-@njit
+@njit(forceinline=True)
 def _end(s: Any, held: Any, place: int, minutes: Any, terms: Any, waits: Any, trades: Any) -> None:
     """Close what the minute at ``place`` stops, liquidates or brings to its target."""
     opened, low, high = minutes.opens[place], minutes.lows[place], minutes.highs[place]
@@ -273,7 +273,7 @@ def _end(s: Any, held: Any, place: int, minutes: Any, terms: Any, waits: Any, tr
             n += 1
 
 
-@njit
+@njit(forceinline=True)
 def _close(s: Any, h: Any, reference: int, place: int, minutes: Any, terms: Any, trades: Any) -> None:
     """Close a lot at ``reference`` and what slippage makes of it."""
     one = times(terms.sell_gets if s.side > 0 else terms.buy_costs, reference)
@@ -282,7 +282,7 @@ def _close(s: Any, h: Any, reference: int, place: int, minutes: Any, terms: Any,
     _book(s, h, times(one, s.side * h.lots), price, place, minutes, terms, trades)
 
 
-@njit
+@njit(forceinline=True)
 def _book(s: Any, h: Any, got: Any, price: Any, place: int, minutes: Any, terms: Any, trades: Any) -> None:
     s.cash_0, s.cash_1 = add((s.cash_0, s.cash_1), got)
     profit = approximate(subtract(got, (h.spent_0, h.spent_1)))
@@ -297,12 +297,12 @@ def _book(s: Any, h: Any, got: Any, price: Any, place: int, minutes: Any, terms:
         _write(trades[h.number], s.side, h.entered, place, h.lots, _entry(h, s.side, minutes, terms), price)
 
 
-@njit
+@njit(forceinline=True)
 def _entry(h: Any, side: int, minutes: Any, terms: Any) -> Any:
     return times(whole(minutes.opens[h.entered]), terms.buy if side > 0 else terms.sell)
 
 
-@njit
+@njit(forceinline=True)
 def _remove(s: Any, held: Any, place: int) -> None:
     for n in range(place + 1, s.count):
         held[n - 1] = held[n]
@@ -312,7 +312,7 @@ def _remove(s: Any, held: Any, place: int) -> None:
 # At a decision
 
 
-@njit
+@njit(forceinline=True)
 def _change(  # noqa: PLR0913, PLR0917
     s: Any, held: Any, changes: Any, first: int, last: int, place: int, minutes: Any, terms: Any, waits: Any,
     trades: Any,
@@ -345,7 +345,7 @@ def _change(  # noqa: PLR0913, PLR0917
     return at
 
 
-@njit
+@njit(forceinline=True)
 def _open(  # noqa: PLR0913, PLR0917
     s: Any, held: Any, change: Any, cash: Any, lots: float, place: int, minutes: Any, terms: Any, waits: Any
 ) -> bool:
@@ -392,7 +392,7 @@ def _open(  # noqa: PLR0913, PLR0917
     return True
 
 
-@njit
+@njit(forceinline=True)
 def _times_fit(amount: Any, one: Any, factor: float) -> Any:
     """How often ``one`` fits whole into ``factor`` times ``amount``, ``factor`` meant as the decimal that it is written
     as; -1 if that is not certain.
@@ -414,7 +414,7 @@ def _times_fit(amount: Any, one: Any, factor: float) -> Any:
     return near - 1.0 if is_less(times(amount, number), times(times(one, near), shift)) else near
 
 
-@njit
+@njit(forceinline=True)
 def _levels(h: Any, side: int, stop: float, profit: float, opened: int, terms: Any, scale: int) -> bool:
     """Set the levels of a lot entered at ``opened`` from its distances, NaN for none; False if one is not certain."""
     slipped = opened * (terms.buy if side > 0 else terms.sell)

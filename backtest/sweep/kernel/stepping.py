@@ -161,8 +161,10 @@ def _state_maker(state: Any, start: Any) -> Any:
 
 
 def _text(shape: program.Shape, unit: int, start: Any) -> str:
-    row = ", ".join(["prices[n]", *(f"out[places[c, {n}], n]" for n in range(len(shape.reads)))])
-    known = " and ".join(f"out[places[c, {n}], n] == out[places[c, {n}], n]" for n in range(len(shape.reads)))
+    fields = range(len(shape.reads))
+    row = ", ".join(["price[i]", *(f"value{n}[i]" for n in fields)])
+    known = " and ".join(f"value{n}[i] == value{n}[i]" for n in fields)
+    columns = [f"    value{n} = out[places[c, {n}], a - base + 1 : b - base + 1]" for n in fields]
     numbers = [
         (place, name, "t_i" if isinstance(value, int) else "t_f")
         for place, (name, value) in enumerate(zip(start._fields, start, strict=True))
@@ -172,6 +174,7 @@ def _text(shape: program.Shape, unit: int, start: Any) -> str:
     finite = [f"np.isfinite(state.{name})" for _, name, table in numbers if table == "t_f"]
     parts = {
         "row": row,
+        "columns": "\n".join(["    price, mute = prices[a - base + 1 : b - base + 1], is_mute[a:b]", *columns]),
         "known": known or "True",
         "params": program.params_text(shape),
         "state": f"Kept({', '.join(cells.get(name, 'held') for name in start._fields)})",
@@ -206,15 +209,16 @@ _TARGETS = """
 def codes_of(prices, out, places, p_i, p_f, t_i, t_f, c, a, b, base, is_mute, codes):
     p = {params}
     state = {state}
-    for i in range(a, b):
-        n = i - base + 1
-        if is_mute[i] or not ({known}):
+    found = codes[a - base : b - base]
+{columns}
+    for i in range(len(price)):
+        if mute[i] or not ({known}):
             continue
         state = step(state, Row({row}), p)
         code = state.target
         if code < -1 or code > 2 or not ({finite}):
             return True
-        codes[i - base] = np.int8(code)
+        found[i] = np.int8(code)
 {writes}
     return False
 
@@ -251,9 +255,9 @@ _CHANGES = """
 def changes_of(prices, out, places, p_i, p_f, t_i, t_f, held, c, a, b, base, is_mute, close_ms, rows, used):
     p = {params}
     state = {state}
-    for i in range(a, b):
-        n = i - base + 1
-        if is_mute[i] or not ({known}):
+{columns}
+    for i in range(len(price)):
+        if mute[i] or not ({known}):
             continue
         state = step(state, Row({row}), p)
         after = state.lots
@@ -262,7 +266,7 @@ def changes_of(prices, out, places, p_i, p_f, t_i, t_f, held, c, a, b, base, is_
         if after.first != held.first or after.count != held.count:
             if is_full(after):
                 return held, -1
-            used = changed(held, after, close_ms[i], i, rows, used)
+            used = changed(held, after, close_ms[a + i], a + i, rows, used)
             if used < 0:
                 return held, -1
             held = settle(after)
