@@ -16,6 +16,7 @@ from backtest.honesty.walkforward import Days, WalkForwardRequest, choose, retur
 from backtest.metrics.series import Floats
 from backtest.run import Source, assumptions_of
 from backtest.sweep.drive import Drive, Kept, MemoryKeep, Progress, Window
+from backtest.sweep.engines import engine_on
 from backtest.sweep.findings import Tally, best_of
 from backtest.sweep.pool import Pool
 from backtest.sweep.search import Scored, Search, listed, search_of, stage_starts
@@ -69,7 +70,10 @@ class Searched:
         self._days = Days.of(request.backtest, source)
         self._folds = request.folds(self._days.count)
         self._goal, self._space = request.goal(), request.search().space()
-        self.drive = Drive(kept, pool, known, request=request.search(), leads=0, on_progress=on_progress)
+        self.engine = engine_on(request.backtest, source)
+        self.drive = Drive(
+            kept, pool, known, request=request.search(), engine=self.engine[0], leads=0, on_progress=on_progress
+        )
         self._searches = [] if request.once else [self._search(fold) for fold in self._folds]
         first = sum(min(search.total, request.search().combos) for search, _ in self._searches)
         whole = request.search().combos if request.once else min(self._space.count, first)

@@ -12,7 +12,6 @@ from backtest.honesty.searched import Searched
 from backtest.honesty.walkforward import read_walkforward
 from backtest.sweep.begun import gathered, taken
 from backtest.sweep.drive import Progress, StoredKeep
-from backtest.sweep.evaluator import engine_of
 from backtest.sweep.pool import Pool
 from backtest.sweep.request import widest
 from trading.storage import walkforwards
@@ -49,7 +48,7 @@ async def run_stored_walkforward(
                 run_id,
                 config=request.model_dump(mode="json"),
                 provenance=data.made_of,
-                engine=engine_of(base),
+                engine=run.engine,
                 combos=run.drive.total,
                 final_stage=0,
             )

@@ -13,7 +13,8 @@ from uuid import UUID
 from backtest.run import assumptions_of
 from backtest.sweep.begun import Gathered, gathered, taken
 from backtest.sweep.drive import Drive, Kept, Progress, StoredKeep, Window
-from backtest.sweep.evaluator import METRICS, ComboScore, ReferenceEvaluator, engine_of
+from backtest.sweep.engines import engine_on
+from backtest.sweep.evaluator import METRICS, ComboScore, ReferenceEvaluator
 from backtest.sweep.findings import MOST_JUDGED, Tally, best_of, conclude, held_out, ranked
 from backtest.sweep.pool import Pool
 from backtest.sweep.request import SweepRequest, read_sweep, widest
@@ -51,9 +52,17 @@ async def run_sweep(
         data = await gathered(database, run_id, row, wide, request.seed, files, "manta sweep run")
         # What is recorded from now on belongs to another sweep.
         base = request.backtest.model_copy(update={"end_ms": data.end_ms})
+        engine = await asyncio.to_thread(engine_on, base, data.source)
         kept = StoredKeep(database, sweeps.JOBS, run_id, owner)
         run = await asyncio.to_thread(
-            _Run, request.model_copy(update={"backtest": base}), data, kept, await kept.known(), pool, on_progress
+            _Run,
+            request.model_copy(update={"backtest": base}),
+            data,
+            engine,
+            kept,
+            await kept.known(),
+            pool,
+            on_progress,
         )
         await database.run(
             lambda connection: sweeps.JOBS.begin(
@@ -61,7 +70,7 @@ async def run_sweep(
                 run_id,
                 config=run.request.model_dump(mode="json"),
                 provenance=data.made_of,
-                engine=engine_of(base),
+                engine=engine,
                 combos=run.drive.total,
                 final_stage=run.last,
             )
@@ -84,6 +93,7 @@ class _Run:
         self,
         request: SweepRequest,
         data: Gathered,
+        engine: tuple[str, str],
         kept: Kept,
         known: list[Scored],
         pool: Pool,
@@ -98,13 +108,16 @@ class _Run:
         self.last = len(starts) - 1
         self._windows: list[Window] = [*((start, self._split) for start in starts[:-1]), (None, self._split)]
         self._search = search_of(request, [item for item in known if item.asked.stage <= self.last], len(starts))
-        self._engine = engine_of(request.backtest)[0]
-        self.drive = Drive(kept, pool, known, request=request, leads=self.last, on_progress=on_progress)
+        self._engine = engine
+        self.drive = Drive(
+            kept, pool, known, request=request, engine=engine[0], leads=self.last, on_progress=on_progress
+        )
         self.drive.total = self._search.total + (min(_HELD, self._search.total) if self._split else 0)
 
     def counts(self) -> dict[str, Any]:
         return {
-            "engine": self._engine,
+            "engine": self._engine[0],
+            "engine_why": self._engine[1],
             "combos": self.drive.total,
             "scored": len(self.drive.known),
             "scored_before": self.drive.before,

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from backtest.honesty.trials import Job, Outcome
-from backtest.sweep.evaluator import METRICS, ComboScore, Number, engine_of
+from backtest.sweep.evaluator import METRICS, ComboScore, Number
 from backtest.sweep.objective import OWN, Objective
 from backtest.sweep.pool import Pool
 from backtest.sweep.request import SweepRequest
@@ -145,6 +145,7 @@ class Drive:
         known: Iterable[Scored],
         *,
         request: SweepRequest,
+        engine: str,
         leads: int,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
@@ -153,7 +154,7 @@ class Drive:
         self.total, self.refused = 0, 0
         self._kept, self._pool, self._tell = kept, pool, on_progress
         self._goal, self._space = request.goal(), request.space()
-        self._slow, self._learns = engine_of(request.backtest)[0] == "reference", request.method == "optuna"
+        self._slow, self._learns = engine == "reference", request.method == "optuna"
         self._leader = _Leader(self._goal, leads)
         self._leader.see(self.known)
         self._began = time.monotonic()
