@@ -20,7 +20,7 @@ from backtest.sweep.kernel.exact import exact, value_of
 from backtest.sweep.kernel.holding import Run, hold, waits_of
 from backtest.sweep.kernel.lot_walk import Waits
 from backtest.sweep.kernel.marks import BLOCK
-from backtest.sweep.kernel.program import Shape, program_of, walking
+from backtest.sweep.kernel.program import Shape, lanes_of, program_of, walking
 from backtest.sweep.kernel.stepping import has_lots, stepper_of, table_of
 from backtest.sweep.kernel.support import why_not
 from backtest.sweep.kernel.tape import Tape
@@ -234,15 +234,20 @@ class KernelEvaluator:
             )
         start = shape.strategy.start
         of_kind = [[[at for own, at, _ in row if own == place] for row in read] for place in range(len(kinds))]
-        # Of each kind, how many columns there are once a combination has its own.
+        lanes = [lanes_of(kind) for kind in shape.kinds]
+        # Of each kind, how many columns there are once a combination has its own. Those side by side are made together.
         until = np.maximum.accumulate(
             np.array([[max(row, default=-1) + 1 for row in rows] for rows in of_kind], np.int64).reshape(
                 len(kinds), len(read)
             ),
             axis=1,
-        ).T.copy()
+        ).T
+        until = np.minimum(-(-until // lanes) * lanes, until[-1])
         # A strategy with a step has all of them made beforehand.
-        taken = [_slots(rows) if start is None else range(until[-1, place]) for place, rows in enumerate(of_kind)]
+        taken = [
+            _slots(rows, width) if start is None else range(until[-1, place])
+            for place, (rows, width) in enumerate(zip(of_kind, lanes, strict=True))
+        ]
         firsts, columns = [], 0
         for kind, slots in zip(kinds, taken, strict=True):
             firsts.append(columns)
@@ -394,10 +399,12 @@ def _table(rows: Sequence[Any]) -> tuple[Any, Any]:
     return whole, real
 
 
-def _slots(rows: Sequence[Sequence[int]]) -> list[int]:
+def _slots(rows: Sequence[Sequence[int]], lanes: int) -> list[int]:
     """Where to put each column, numbered as ``rows`` first use it: a place is free again after the last that reads it.
 
-    >>> _slots([[0, 1], [0, 2], [3]])
+    Columns are made ``lanes`` at once.
+
+    >>> _slots([[0, 1], [0, 2], [3]], 1)
     [0, 1, 1, 1]
     """
     last = {column: place for place, row in enumerate(rows) for column in row}
@@ -406,11 +413,11 @@ def _slots(rows: Sequence[Sequence[int]]) -> list[int]:
     count = 0
     for place, row in enumerate(rows):
         for column in row:
-            if column not in slots:
+            while column not in slots or (len(slots) % lanes and len(slots) < len(last)):
                 if not free:
                     free.append(count)
                     count += 1
-                slots[column] = free.pop()
+                slots[len(slots)] = free.pop()
         free += [slots[column] for column in set(row) if last[column] == place]
     return [slots[column] for column in range(len(slots))]
 

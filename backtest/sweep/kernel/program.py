@@ -30,12 +30,13 @@ from trading.strategies.building import source_of
 from trading.strategies.contract import Strategy
 
 __all__ = [
-    "Shape", "calls_text", "columns_text", "compiled", "given_of", "kinds_text", "loaded", "name_of", "params_text",
-    "program_of", "reached", "source_text", "walking",
+    "Shape", "calls_text", "columns_text", "compiled", "given_of", "kinds_text", "lanes_of", "loaded", "name_of",
+    "params_text", "program_of", "reached", "source_text", "walking",
 ]  # fmt: skip
 
 # Kinds whose values follow from running totals, many candles at once and to the same bit.
 _SHARED_BY_KIND = {"sma": "means", "bollinger": "bands"}
+_LANES = 4
 _FIELDS = {"open": 0, "high": 1, "low": 2, "close": 3, "volume": 4}
 
 
@@ -204,7 +205,7 @@ def _text(shape: Shape, unit: int) -> str:
         names=kinds_text(shape),
         begin="\n".join(_BEGIN.format(place=place) for place in kinds).strip("\n"),
         anew="\n".join(f"        done{place} = 0" for place in kinds),
-        fresh="\n".join(_FRESH.format(place=place) for place in kinds).strip("\n"),
+        fresh="\n".join(_fresh(place, lanes_of(kind)) for place, kind in enumerate(shape.kinds)).strip("\n"),
     )
     return "\n\n".join([columns_text(shape, unit), _codes(shape), decide])
 
@@ -237,43 +238,74 @@ def params_text(shape: Shape) -> str:
     return f"Params({', '.join(cells)})"
 
 
+def _fresh(place: int, lanes: int) -> str:
+    calls = (_SOME if lanes > 1 else _ONE).format(place=place).strip("\n")
+    return _FRESH.format(place=place, lanes=lanes, calls=calls)
+
+
+def lanes_of(kind: FeatureDef) -> int:
+    """How many parameters of ``kind`` are computed side by side: a recurrence waits for the candle before."""
+    source = kind.source_of(kind.params(*_least(kind)))
+    return 1 if kind.kind in _SHARED_BY_KIND or isinstance(source, Recent) else _LANES
+
+
 def _feature(place: int, kind: FeatureDef) -> str:
     if kind.kind in _SHARED_BY_KIND:
         return _SHARED.format(place=place, function=_SHARED_BY_KIND[kind.kind])
+    lanes = lanes_of(kind)
+    texts = [_recurrence(f"feature{place}", place, kind, 1)]
+    if lanes > 1:
+        texts.append(_recurrence(f"features{place}", place, kind, lanes))
+    return "\n\n".join(texts)
+
+
+def _recurrence(name: str, place: int, kind: FeatureDef, lanes: int) -> str:
+    """The function ``name`` that computes ``lanes`` parameters of ``kind`` side by side."""
+    begins, steps, ends = (
+        "\n".join(_lane(part, place, kind, lane) for lane in range(lanes)) for part in (_BEGINS, _STEPS, _ENDS)
+    )
+    return _FEATURE.format(name=name, begins=begins, steps=steps, ends=ends)
+
+
+def _lane(text: str, place: int, kind: FeatureDef, lane: int) -> str:
     start = _start_of(kind)
     parts = list(start) if isinstance(start, tuple) else [start]
-    reads = [f"s_i[j, {n}]" if isinstance(part, int) else f"s_f[j, {n}]" for n, part in enumerate(parts)]
+    at = f"j + {lane}"
+    reads = [f"s_i[{at}, {n}]" if isinstance(part, int) else f"s_f[{at}, {n}]" for n, part in enumerate(parts)]
     if hasattr(start, "_fields"):
         state = f"State{place}({', '.join(reads)})"
     else:
         state = f"({', '.join(reads)},)" if isinstance(start, tuple) else reads[0]
-    writes = [f"    {read} = {f'state[{n}]' if isinstance(start, tuple) else 'state'}" for n, read in enumerate(reads)]
+    kept = [f"state{lane}[{n}]" for n in range(len(parts))] if isinstance(start, tuple) else [f"state{lane}"]
     params = [
-        f"k_i[j, {n}]" if allowed.whole else f"k_f[j, {n}]"  # type: ignore[union-attr]
+        f"k_i[{at}, {n}]" if allowed.whole else f"k_f[{at}, {n}]"  # type: ignore[union-attr]
         for n, allowed in enumerate(kind.ranges[field] for field in kind.params._fields)
     ]
-    values = [f"value[{n}]" for n in range(len(kind.outputs))] or ["value"]
-    missing = " | ".join(["(not known)", *(f"({value} != {value})" for value in values)])
-    stores = [f"        out[row + {n}, i - base + 1] = {value} if known else np.nan" for n, value in enumerate(values)]
-    return _FEATURE.format(
+    values = [f"value{lane}[{n}]" for n in range(len(kind.outputs))] or [f"value{lane}"]
+    return text.format(
+        lane=lane,
+        at=at,
         place=place,
         params=f"Params{place}({', '.join(params)})",
         state=state,
-        beside=_beside(kind),
-        stores="\n".join(stores),
-        missing=missing,
-        writes="\n".join(writes),
-    )
+        beside=_beside(kind, f"size{lane}"),
+        stores="\n".join(
+            f"        out[row{lane} + {n}, i - base + 1] = {value} if known{lane} else np.nan"
+            for n, value in enumerate(values)
+        ),
+        missing=" | ".join([f"(not known{lane})", *(f"({value} != {value})" for value in values)]),
+        writes="\n".join(f"    {read} = {value}" for read, value in zip(reads, kept, strict=True)),
+    ).strip("\n")
 
 
-def _beside(kind: FeatureDef) -> str:
+def _beside(kind: FeatureDef, size: str) -> str:
     source = kind.source_of(kind.params(*_least(kind)))
     if source is None:
         return "0"
     if isinstance(source, Leaving):
-        return f"bars[{_FIELDS[kind.window_field]}, i - size] if i - size >= start else 0"
+        return f"bars[{_FIELDS[kind.window_field]}, i - {size}] if i - {size} >= start else 0"
     if isinstance(source, Recent):
-        parts = [f"bars[{place}, max(start, i + 1 - size) : i + 1]" for place in columns.recent_fields(source)]
+        parts = [f"bars[{place}, max(start, i + 1 - {size}) : i + 1]" for place in columns.recent_fields(source)]
         return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
     raise TypeError(f"{kind.kind} is told of {type(source).__name__}")
 
@@ -321,26 +353,37 @@ def feature{place}(bars, totals, kind, j, start, a, b, base, out):
 
 _FEATURE = """
 @njit
-def feature{place}(bars, totals, kind, j, start, a, b, base, out):
-    row, size, need = kind.column[j], kind.size[j], kind.need[j]
+def {name}(bars, totals, kind, j, start, a, b, base, out):
     k_i, k_f, s_i, s_f = kind.whole, kind.real, kind.state_whole, kind.state_real
-    k = {params}
-    if a == start:
-        for n in range(s_i.shape[1]):
-            s_i[j, n] = kind.start_whole[j, n]
-            s_f[j, n] = kind.start_real[j, n]
-    state = {state}
+{begins}
     is_holed = False
     for i in range(a, b):
-        beside = {beside}
-        state, value = step{place}(
-            state, Bar(bars[0, i], bars[1, i], bars[2, i], bars[3, i], bars[4, i]), beside, k
-        )
-        known = i - start + 1 >= need
+        bar = Bar(bars[0, i], bars[1, i], bars[2, i], bars[3, i], bars[4, i])
+{steps}
+{ends}
+    return is_holed
+"""
+
+_BEGINS = """
+    row{lane}, size{lane}, need{lane} = kind.column[{at}], kind.size[{at}], kind.need[{at}]
+    k{lane} = {params}
+    if a == start:
+        for n in range(s_i.shape[1]):
+            s_i[{at}, n] = kind.start_whole[{at}, n]
+            s_f[{at}, n] = kind.start_real[{at}, n]
+    state{lane} = {state}
+"""
+
+_STEPS = """
+        beside{lane} = {beside}
+        state{lane}, value{lane} = step{place}(state{lane}, bar, beside{lane}, k{lane})
+        known{lane} = i - start + 1 >= need{lane}
 {stores}
         is_holed |= {missing}
+"""
+
+_ENDS = """
 {writes}
-    return is_holed
 """
 
 # From one candle to the next the row before is the row that was, so that the compiler loads each value once. Where no
@@ -390,22 +433,37 @@ _BEGIN = """
 # A column is made when the first combination reads it, and its place goes to another after the last has: what a rule
 # reads is still in the nearest cache. What it was at the end of a tile is kept for the next.
 _FRESH = """
-            for j in range(done{place}, until[c, {place}]):
-                row = kind{place}.column[j]
-                for n in range(kind{place}.outputs):
-                    out[row + n, 0] = kept{place}[j, n]
+            j = done{place}
+            while j < until[c, {place}]:
+                lanes = {lanes} if j + {lanes} <= until[c, {place}] else 1
+                for lane in range(j, j + lanes):
+                    for n in range(kind{place}.outputs):
+                        out[kind{place}.column[lane] + n, 0] = kept{place}[lane, n]
                 segment, a, is_holed = first, base, False
                 while a < last:
                     while segment + 1 < len(starts) and starts[segment + 1] <= a:
                         segment += 1
                     start = starts[segment]
                     b = min(last, starts[segment + 1]) if segment + 1 < len(starts) else last
-                    is_holed |= feature{place}(bars, totals, kind{place}, j, start, a, b, base, out)
+{calls}
                     a = b
-                for n in range(kind{place}.outputs):
-                    kept{place}[j, n] = out[row + n, tile]
-                    holed[row + n] = is_holed
-            done{place} = until[c, {place}]
+                for lane in range(j, j + lanes):
+                    for n in range(kind{place}.outputs):
+                        kept{place}[lane, n] = out[kind{place}.column[lane] + n, tile]
+                        holed[kind{place}.column[lane] + n] = is_holed
+                j += lanes
+            done{place} = j
+"""
+
+_ONE = """
+                    is_holed |= feature{place}(bars, totals, kind{place}, j, start, a, b, base, out)
+"""
+
+_SOME = """
+                    if lanes == 1:
+                        is_holed |= feature{place}(bars, totals, kind{place}, j, start, a, b, base, out)
+                    else:
+                        is_holed |= features{place}(bars, totals, kind{place}, j, start, a, b, base, out)
 """
 
 _DECIDE = """
