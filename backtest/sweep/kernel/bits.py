@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 
 from backtest.sweep.kernel.compiling import inlined, uncounted
 
-__all__ = ["is_set", "next_bit", "pack", "prefetch"]
+__all__ = ["is_set", "lowest_bit", "next_bit", "next_clear", "pack", "prefetch"]
 
 _WORD = 64
 
@@ -95,3 +95,20 @@ def prefetch(_typing: Any, array: Any, place: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.int64), generate
+
+
+@njit
+def next_clear(a: Any, b: Any, place: Any, end: Any) -> Any:
+    """The first place from ``place`` on that is set in neither ``a`` nor ``b``, or ``end``."""
+    while place < end:
+        bits = ~(a[place >> 6] | b[place >> 6]) >> np.uint64(place & 63)
+        if bits != 0:
+            return min(end, place + np.int64(_trailing_zeros(bits)))  # type: ignore[call-arg]
+        place = ((place >> 6) + 1) << 6
+    return end
+
+
+@njit
+def lowest_bit(word: Any) -> Any:
+    """The place of the lowest bit that is set in ``word``, which is not 0."""
+    return np.int64(_trailing_zeros(word))  # type: ignore[call-arg]

@@ -17,6 +17,16 @@ from backtest.sources import Source
 from backtest.sweep.evaluator import METRICS, ComboScore, ReferenceEvaluator
 from backtest.sweep.kernel.columns import Kind, Totals
 from backtest.sweep.kernel.exact import exact, value_of
+from backtest.sweep.kernel.exiting import (
+    ALWAYS_KNOWN,
+    TILE,
+    Trading,
+    atr_beside,
+    exiting_program,
+    exits_of,
+    has_exits,
+    market_of,
+)
 from backtest.sweep.kernel.holding import Run, hold, waits_of
 from backtest.sweep.kernel.lot_walk import Waits
 from backtest.sweep.kernel.marks import BLOCK
@@ -38,9 +48,6 @@ _log = structlog.get_logger(__name__)
 
 # Combinations decided on together: their bits and the columns of their features are held at once.
 _TOGETHER = 128
-_TILE = 4_096
-# Kinds whose steps read prices alone, so that a coarser unit changes no bit of what they return.
-_OF_PRICES = frozenset({"sma", "ema", "rma", "rsi", "macd", "trange", "atr", "returns", "bollinger"})
 _MOST_EXACT, _MOST_WHOLE, _MOST_LOTS = 2**53, 2**62, 2**52
 # Far enough below 2**127 for the sum of a few such amounts.
 _MOST_MONEY = 2**121
@@ -89,8 +96,10 @@ class KernelEvaluator:
         self._module = find_module(request.strategy, request.source)
         strategy = load_strategy(request.strategy, request.params, request.source)
         [self._interval] = request.intervals
-        self._shape = Shape(strategy, self._interval)
-        fine = all(kind.kind in _OF_PRICES for kind in self._shape.kinds)
+        self._has_exits = has_exits(request, strategy)
+        self._beside = atr_beside(request)
+        self._shape = self._shape_of(strategy)
+        fine = all(kind.kind in ALWAYS_KNOWN for kind in self._shape.kinds)
         # A few units serve all markets: each other one would be compiled for itself.
         self._unit = next(unit for unit in _UNITS if unit >= 10**self._tape.decimals) if fine else UNIT
         self._compiled = True
@@ -101,6 +110,7 @@ class KernelEvaluator:
         tape = self._tape
         try:
             self._terms, self._waits, self._scale = _terms(request, source, tape)
+            self._exits = exits_of(request, self._waits, self._terms.buy, tape.most)
         except OverflowError as error:
             self._stay_with_reference(error)
         coarse = UNIT // self._unit
@@ -118,6 +128,7 @@ class KernelEvaluator:
             _blocks(np.minimum, tape.closes), _blocks(np.maximum, tape.closes), _blocks(np.minimum, tape.lows),
             _blocks(np.maximum, tape.highs), _seams(tape), tape.closes[tape.day_places],
         )  # fmt: skip
+        self._market = market_of(request, tape)
 
     def evaluate(self, combos: Sequence[Mapping[str, int | float]]) -> list[ComboScore]:
         """The score of each of ``combos``, in their order; BadInput names a parameter that is wrong."""
@@ -162,12 +173,12 @@ class KernelEvaluator:
 
     def _fits(self, strategy: Strategy) -> bool:
         """Whether all sums of its features stay exact, and the compiled shape is its own."""
-        longest = max([1, *(item.need for item in strategy.features.values())]) + 1
+        longest = max([1, *(item.need for item in (*strategy.features.values(), *self._beside))]) + 1
         squared = [item.need for item in strategy.features.values() if item.kind == "bollinger"]
         return (
             self._most * longest < _MOST_EXACT
             and (max(squared, default=0) * self._farthest) ** 2 < _MOST_WHOLE
-            and Shape(strategy, self._interval).key == self._shape.key
+            and self._shape_of(strategy).key == self._shape.key
         )
 
     def _walked(self, strategies: Sequence[Strategy], walked: tuple[Any, ...]) -> int | None:
@@ -178,6 +189,8 @@ class KernelEvaluator:
         try:
             if start is not None and has_lots(start):
                 return self._held(strategies, walked)
+            if self._has_exits:
+                return self._ended(strategies, walked)
             planes = self._planes(strategies)
         except (NumbaError, TypeError, AssertionError, NotImplementedError) as error:
             # Numba means to raise the first alone.
@@ -196,14 +209,14 @@ class KernelEvaluator:
         start = shape.strategy.start
         decide = (program_of if start is None else stepper_of)(shape, self._module, self._unit)
         states = () if start is None else table_of(start, len(strategies))
-        words = (self._bars.shape[1] + 63) // 64 + _TILE // 64
+        words = (self._bars.shape[1] + 63) // 64 + TILE // 64
         if self._bits is None or self._bits.shape[1] < len(strategies):
             self._bits = np.zeros((3, len(strategies), words), np.uint64)
         longs, shorts, flats = self._bits[:, : len(strategies)]
         tables, rest = self._arranged(strategies)
         bad = decide(
             self._bars, self._totals, tape.starts, tape.decides, tape.is_mute, *tables, *states, *rest,
-            np.empty(_TILE, np.int8), longs, shorts, flats,
+            np.empty(TILE, np.int8), longs, shorts, flats,
         )  # fmt: skip
         return (longs, shorts, flats) if bad < 0 else None
 
@@ -214,8 +227,28 @@ class KernelEvaluator:
         run = Run(decide, shape.strategy.start, tape, self._minutes, self._terms, self._waits)
         tables, rest = self._arranged(strategies)
         told = (self._bars, self._totals, tape.starts, tape.decides, tape.is_mute, tape.bar_close_ms, *tables)
-        hold(run, told, rest, len(strategies), _TILE, walked)
+        hold(run, told, rest, len(strategies), TILE, walked)
         return int(np.count_nonzero(walked[0][:, 0]))
+
+    def _ended(self, strategies: Sequence[Strategy], walked: tuple[Any, ...]) -> int | None:
+        """Run strategies whose trades may end by exits of their own."""
+        shape, tape = self._shape, self._tape
+        run = Trading(self._request, tape, self._minutes, self._terms, self._exits, self._market)
+        keys = run.keys(shape, strategies)
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        tables, rest = self._arranged([strategies[place] for place in order])
+        start = shape.strategy.start
+        states = () if start is None else table_of(start, len(keys))
+        told = (self._bars, self._totals, tape.starts, tape.decides, tape.is_mute, *tables, *states)
+        trade = exiting_program(shape, self._module, self._unit, asks_shorts=self._request.profile != "spot")
+        found = tuple(part.copy() for part in walked[1:])
+        count = run.run(trade, told, rest, [keys[place] for place in order], (walked[0], *found))
+        for part, in_order in zip(walked[1:], found, strict=True):
+            part[order] = in_order
+        return count
+
+    def _shape_of(self, strategy: Strategy) -> Shape:
+        return Shape(strategy, self._interval, self._beside)
 
     def _arranged(self, strategies: Sequence[Strategy]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """What programs are told of ``strategies``: the distinct features and who reads which, and parameters; the
@@ -225,14 +258,13 @@ class KernelEvaluator:
         kinds = [_Chosen(max(1, len(kind.outputs)), {}) for kind in shape.kinds]
         read: list[list[tuple[int, int, int]]] = []
         for strategy in strategies:
-            features = strategy.features_on(self._interval).values()
+            features = self._shape_of(strategy).features
             read.append(
                 [
                     (kind, kinds[kind].params.setdefault(feature.params, len(kinds[kind].params)), output)
                     for feature, (kind, output) in zip(features, shape.reads, strict=True)
                 ]
             )
-        start = shape.strategy.start
         of_kind = [[[at for own, at, _ in row if own == place] for row in read] for place in range(len(kinds))]
         lanes = [lanes_of(kind) for kind in shape.kinds]
         # Of each kind, how many columns there are once a combination has its own. Those side by side are made together.
@@ -243,9 +275,10 @@ class KernelEvaluator:
             axis=1,
         ).T
         until = np.minimum(-(-until // lanes) * lanes, until[-1])
-        # A strategy with a step has all of them made beforehand.
+        # Programs of steps and of exits have all of them made beforehand.
+        is_lazy = shape.strategy.start is None and not self._has_exits
         taken = [
-            _slots(rows, width) if start is None else range(until[-1, place])
+            _slots(rows, width) if is_lazy else range(until[-1, place])
             for place, (rows, width) in enumerate(zip(of_kind, lanes, strict=True))
         ]
         firsts, columns = [], 0
@@ -260,13 +293,14 @@ class KernelEvaluator:
             np.int64,
         ).reshape(len(strategies), len(shape.reads))
         whole = _table([strategy.params for strategy in strategies])
-        needs = np.array([strategy.warmup for strategy in strategies], np.int64)
+        least = max((feature.need for feature in self._beside), default=0)
+        needs = np.array([max(strategy.warmup, least) for strategy in strategies], np.int64)
         tables = [
             _kind_table(definition, list(kind.params), first, slots)
             for definition, kind, first, slots in zip(shape.kinds, kinds, firsts, taken, strict=True)
         ]
-        room = np.full((columns, _TILE + 1), np.nan), np.full(_TILE + 1, np.nan)
-        return (*tables, places, *whole, *((until,) if start is None else ())), (needs, *room)
+        room = np.full((columns, TILE + 1), np.nan), np.full(TILE + 1, np.nan)
+        return (*tables, places, *whole, *((until,) if is_lazy else ())), (needs, *room)
 
     def _stay_with_reference(self, error: Exception) -> None:
         self._compiled = False

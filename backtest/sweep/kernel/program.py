@@ -21,17 +21,17 @@ from typing import Any
 import numba
 from numba import njit
 
-from backtest.sweep.kernel import bits, columns, compiling, exact, marks, turns, walk
+from backtest.sweep.kernel import bits, columns, compiling, distances, exact, exits, marks, turns, walk
 from trading.atomic_files import replacing
 from trading.candles import UNIT
-from trading.features.contract import FeatureDef
+from trading.features.contract import Feature, FeatureDef
 from trading.features.inputs import Leaving, Recent
 from trading.strategies.building import source_of
 from trading.strategies.contract import Strategy
 
 __all__ = [
-    "Shape", "calls_text", "columns_text", "compiled", "given_of", "kinds_text", "lanes_of", "loaded", "name_of",
-    "params_text", "program_of", "reached", "source_text", "walking",
+    "Shape", "calls_text", "codes_text", "columns_text", "compiled", "given_of", "kinds_text", "lanes_of", "loaded",
+    "name_of", "params_text", "program_of", "reached", "source_text", "walking",
 ]  # fmt: skip
 
 # Kinds whose values follow from running totals, many candles at once and to the same bit.
@@ -46,13 +46,16 @@ class Shape:
     All combinations of parameters of a strategy have the same one, unless its ``features`` chooses between kinds.
     """
 
-    def __init__(self, strategy: Strategy, interval: str) -> None:
+    def __init__(self, strategy: Strategy, interval: str, beside: Sequence[Feature] = ()) -> None:
+        """``beside`` are features that the strategy does not see: their places come after those of its row."""
         features = strategy.features_on(interval)
         self.strategy = strategy
+        self.features = (*features.values(), *beside)
+        self.seen = len(features)
         self.kinds: list[FeatureDef] = []
         # For each field of the row after the close: its kind and which of the kind's outputs.
         self.reads: list[tuple[int, int]] = []
-        for feature in features.values():
+        for feature in self.features:
             definition = feature.definition
             kinds = [kind.kind for kind in self.kinds]
             if definition.kind not in kinds:
@@ -105,7 +108,7 @@ def loaded(name: str, text: str, given: Callable[[], Mapping[str, Any]]) -> Modu
 
 def name_of(what: str, *texts: str) -> str:
     """A module's name: of what it is made for, of these texts and of all that is compiled into it besides."""
-    own = (inspect.getsource(part) for part in (bits, columns, compiling, exact, marks, turns, walk))
+    own = (inspect.getsource(part) for part in (bits, columns, compiling, distances, exact, exits, marks, turns, walk))
     whole = "\0".join((numba.__version__, sys.version, *texts, *own))
     return f"kernel_{what}_{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
 
@@ -207,7 +210,7 @@ def _text(shape: Shape, unit: int) -> str:
         anew="\n".join(f"        done{place} = 0" for place in kinds),
         fresh="\n".join(_fresh(place, lanes_of(kind)) for place, kind in enumerate(shape.kinds)).strip("\n"),
     )
-    return "\n\n".join([columns_text(shape, unit), _codes(shape), decide])
+    return "\n\n".join([columns_text(shape, unit), codes_text(shape), decide])
 
 
 def columns_text(shape: Shape, unit: int) -> str:
@@ -310,14 +313,15 @@ def _beside(kind: FeatureDef, size: str) -> str:
     raise TypeError(f"{kind.kind} is told of {type(source).__name__}")
 
 
-def _codes(shape: Shape) -> str:
-    fields = range(len(shape.reads))
+def codes_text(shape: Shape) -> str:
+    """The function that asks the rule for each candle of a stretch."""
+    fields = range(shape.seen)
     return _CODES.format(
         params=params_text(shape),
         first=", ".join(["prices[n + 1]", *(f"out[places[c, {n}], n + 1]" for n in fields)]),
         first_known=" and ".join([f"out[places[c, {n}], n + 1] == out[places[c, {n}], n + 1]" for n in fields])
         or "True",
-        unknown=", ".join(["np.nan"] * (len(shape.reads) + 1)),
+        unknown=", ".join(["np.nan"] * (shape.seen + 1)),
         rows="\n".join(
             f"    now{n}, before{n} = out[places[c, {n}], n + 1 : b - base + 1], out[places[c, {n}], n]" for n in fields
         ),

@@ -23,7 +23,7 @@ from backtest.sweep.kernel import bits, lots, program, rewriting
 from backtest.sweep.kernel.rewriting import STATE, rewritten
 from trading.plan import Lot
 
-__all__ = ["CHANGE", "has_lots", "stepper_of", "table_of"]
+__all__ = ["CHANGE", "given_of", "has_lots", "own_sources", "stepper_of", "table_of", "targets_text"]
 
 CHANGE = 8
 """Floats of a change: its candle, the lot's ``opened_ms`` and ``place``, its side (0: it is dropped), share, quote,
@@ -58,13 +58,17 @@ def stepper_of(shape: program.Shape, module: ModuleType, unit: int) -> Callable[
     steps = [program.reached(kind.step, found) for kind in shape.kinds]
     program.reached(module.step, found)
     sources = sorted({program.source_text(function) for function in found.values()})
-    own = (inspect.getsource(part) for part in (lots, rewriting, sys.modules[__name__]))
     decide: Callable[..., Any] = program.loaded(
-        program.name_of(shape.strategy.name, text, shape.strategy.source, *sources, *own),
+        program.name_of(shape.strategy.name, text, shape.strategy.source, *sources, *own_sources()),
         text,
-        lambda: {**_given(module, start, unit), **program.given_of(shape, module, unit, steps)},
+        lambda: {**given_of(module, start, unit), **program.given_of(shape, module, unit, steps)},
     ).decide
     return decide
+
+
+def own_sources() -> list[str]:
+    """The texts of what is compiled into a step's program besides what every program has."""
+    return [inspect.getsource(part) for part in (lots, rewriting, sys.modules[__name__])]
 
 
 @njit(error_model="numpy")
@@ -120,7 +124,7 @@ def _is_distance(distance: Any) -> Any:
     return np.isnan(distance) or 0.0 < distance < np.inf
 
 
-def _given(module: ModuleType, start: Any, unit: int) -> dict[str, Any]:
+def given_of(module: ModuleType, start: Any, unit: int) -> dict[str, Any]:
     """What the program names without defining it: the step, and for one with lots what is done with these."""
     made = _state_maker(type(start), start)
     given: dict[str, Any] = {
@@ -161,8 +165,22 @@ def _state_maker(state: Any, start: Any) -> Any:
 
 
 def _text(shape: program.Shape, unit: int, start: Any) -> str:
+    names = program.kinds_text(shape)
+    fill = _FILL.format(names=names, calls=indent(dedent(program.calls_text(shape)), " " * 8))
+    made = [_CHANGES.format(names=names, **_parts(shape, start))]
+    if not has_lots(start):
+        made = [targets_text(shape), _TARGETS.format(names=names)]
+    return "\n\n".join([program.columns_text(shape, unit), fill, *made])
+
+
+def targets_text(shape: program.Shape) -> str:
+    """The function that asks a step with a target for each candle of a stretch."""
+    return _CODES.format(**_parts(shape, shape.strategy.start))
+
+
+def _parts(shape: program.Shape, start: Any) -> dict[str, str]:
     fields = range(len(shape.reads))
-    row = ", ".join(["price[i]", *(f"value{n}[i]" for n in fields)])
+    row = ", ".join(["price[i]", *(f"value{n}[i]" for n in range(shape.seen))])
     known = " and ".join(f"value{n}[i] == value{n}[i]" for n in fields)
     columns = [f"    value{n} = out[places[c, {n}], a - base + 1 : b - base + 1]" for n in fields]
     numbers = [
@@ -172,7 +190,7 @@ def _text(shape: program.Shape, unit: int, start: Any) -> str:
     ]
     cells = {name: f"{table}[c, {place}]" for place, name, table in numbers}
     finite = [f"np.isfinite(state.{name})" for _, name, table in numbers if table == "t_f"]
-    parts = {
+    return {
         "row": row,
         "columns": "\n".join(["    price, mute = prices[a - base + 1 : b - base + 1], is_mute[a:b]", *columns]),
         "known": known or "True",
@@ -182,10 +200,6 @@ def _text(shape: program.Shape, unit: int, start: Any) -> str:
         "finite": " and ".join(finite) or "True",
         "writes": "\n".join(f"    {cell} = state.{name}" for name, cell in cells.items()) or "    pass",
     }
-    calls = indent(dedent(program.calls_text(shape)), " " * 8)
-    made = (_CHANGES if has_lots(start) else _TARGETS).format(names=program.kinds_text(shape), **parts)
-    fill = _FILL.format(names=program.kinds_text(shape), calls=calls)
-    return "\n\n".join([program.columns_text(shape, unit), fill, made])
 
 
 _FILL = """
@@ -204,7 +218,7 @@ def fill(bars, totals, starts, segment, base, last, {names}, out, prices):
     return segment
 """
 
-_TARGETS = """
+_CODES = """
 @njit
 def codes_of(prices, out, places, p_i, p_f, t_i, t_f, c, a, b, base, is_mute, codes):
     p = {params}
@@ -221,8 +235,9 @@ def codes_of(prices, out, places, p_i, p_f, t_i, t_f, c, a, b, base, is_mute, co
         found[i] = np.int8(code)
 {writes}
     return False
+"""
 
-
+_TARGETS = """
 @njit(cache=True)
 def decide(
     bars, totals, starts, decides, is_mute, {names}, places, p_i, p_f, t_i, t_f, needs, out, prices, codes,

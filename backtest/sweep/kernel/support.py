@@ -26,13 +26,12 @@ def why_not(request: BacktestRequest) -> str | None:
 def _reasons(request: BacktestRequest, strategy: Strategy) -> Iterator[str]:
     if len(request.intervals) != 1:
         yield f"it decides on {len(request.intervals)} intervals, and the kernel on one"
-    for name in ("entry", "bracket", "sizing"):
-        if getattr(strategy, name) is not None:
-            yield f"its strategy defines {name}, which the kernel does not know"
-    if request.exits != NO_EXITS:
-        yield "it has exits, which the kernel does not know"
-    if request.entries.model_copy(update={"long_only": False}) != NO_ENTRIES:
-        yield "its entries are limited by more than long_only"
+    if strategy.entry is not None:
+        yield "its strategy defines entry, whose orders rest until their price"
+    if request.entries.order_type != "market":
+        yield f"its entries are {request.entries.order_type} orders, which rest until their price"
+    if strategy.start is not None and "lots" in strategy.start._fields:
+        yield from _lots_reasons(request, strategy)
     costs = request.costs
     if costs.slippage_of_range:
         yield "its slippage depends on the range of the minute"
@@ -41,6 +40,16 @@ def _reasons(request: BacktestRequest, strategy: Strategy) -> Iterator[str]:
     if costs.order_latency_minutes:
         yield "its orders take minutes to arrive"
     yield from _feature_reasons(strategy, request.intervals[0])
+
+
+def _lots_reasons(request: BacktestRequest, strategy: Strategy) -> Iterator[str]:
+    for name in ("bracket", "sizing"):
+        if getattr(strategy, name) is not None:
+            yield f"its strategy holds several lots and defines {name}"
+    if request.exits != NO_EXITS:
+        yield "it has exits, which the kernel does not know where a strategy holds several lots"
+    if request.entries.model_copy(update={"long_only": False}) != NO_ENTRIES:
+        yield "its entries are limited by more than long_only, and its strategy holds several lots"
 
 
 def _feature_reasons(strategy: Strategy, interval: str) -> Iterator[str]:

@@ -34,7 +34,8 @@ class Tape:
 
     Of candles decided on ``bars``: rows of open, high, low, close and volume at 10**-8. ``fills`` is for each candle
     the first minute that opens at its close or later. Features begin anew at each of ``starts``. Candles before
-    ``decides`` only warm up, and those that ``is_mute`` marks are not decided on.
+    ``decides`` only warm up, and those that ``is_mute`` marks are not decided on: those with missing minutes hold, and
+    those that ``is_native`` marks, the venue's own, say nothing at all.
     """
 
     market: Market
@@ -54,6 +55,7 @@ class Tape:
     starts: Integers
     decides: int
     is_mute: NDArray[np.bool_]
+    is_native: NDArray[np.bool_]
 
     @classmethod
     def of(cls, request: BacktestRequest, source: Source) -> Tape:
@@ -67,7 +69,7 @@ class Tape:
             bars = np.stack([minutes.open, minutes.high, minutes.low, minutes.close, minutes.series.volume])
             bar_close_ms = minutes.close_ms
             whole = np.ones(len(minutes), np.bool_)
-            is_mute = np.zeros(len(minutes), np.bool_)
+            natively = np.zeros(len(minutes), np.bool_)
         else:
             natives = [item for item in source.natives if item.interval == interval]
             last_ms = int(minutes.close_ms[-1])
@@ -80,7 +82,8 @@ class Tape:
             bars = np.ascontiguousarray(np.array(rows, np.int64).reshape(-1, 5).T)
             bar_close_ms = np.array([candle.close_time_ms for candle in told], np.int64)
             whole = np.array([candle.complete for candle in told], np.bool_)
-            is_mute = ~whole | np.array([is_native(candle) for candle in told], np.bool_)
+            natively = np.array([is_native(candle) for candle in told], np.bool_)
+        is_mute = ~whole | natively
         first = int(np.searchsorted(minutes.close_ms, span.from_ms, side="right"))
         decides = int(np.searchsorted(bar_close_ms, span.from_ms, side="right"))
         if is_mute[decides:].size == 0 or bool(_natively(is_mute, whole)[decides:].all()):
@@ -115,6 +118,7 @@ class Tape:
             starts=np.array(sorted(place for place in starts if place < len(bar_close_ms)), np.int64),
             decides=decides,
             is_mute=is_mute,
+            is_native=natively,
         )
         for item in fields(tape):
             value = getattr(tape, item.name)

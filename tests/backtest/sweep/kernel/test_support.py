@@ -26,8 +26,9 @@ def asked(**changes: Any) -> BacktestRequest:
     ("changes", "words"),
     [
         ({"intervals": ("1h", "4h")}, "2 intervals"),
-        ({"exits": Exits(stop_loss_percent=Decimal(2))}, "exits"),
-        ({"entries": Entries(cooldown_candles=2)}, "entries"),
+        ({"strategy": "dip", "exits": Exits(stop_loss_percent=Decimal(2))}, "exits"),
+        ({"strategy": "dip", "entries": Entries(cooldown_candles=2)}, "several lots"),
+        ({"entries": Entries(order_type="limit")}, "limit orders"),
         ({"costs": Costs(slippage_of_range=Decimal("0.1"))}, "range"),
         ({"costs": Costs(entry_share_of_volume=Decimal("0.1"))}, "volume"),
         ({"costs": Costs(order_latency_minutes=1)}, "arrive"),
@@ -51,6 +52,20 @@ def test_what_it_does_not_do(changes: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize("profile", ["spot", "perp"])
 def test_what_it_does(strategy: str, profile: str) -> None:
     assert why_not(asked(strategy=strategy, profile=profile, entries=Entries(long_only=True))) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exits": Exits(stop_loss_percent=Decimal(2), take_profit_atr=Decimal(3), max_hold_candles=7)},
+        {"exits": Exits(trailing_stop_percent=Decimal(1)), "entries": Entries(cooldown_candles=2)},
+        {"entries": Entries(sessions_utc=("mon-fri",), reenter="at_once")},
+        {"strategy": "mine", "source": text(more="def bracket(now, p): return 1.0, None")},
+        {"strategy": "mine", "source": text(more="def sizing(now, p): return 0.5")},
+    ],
+)
+def test_exits_and_entries_that_it_does(changes: dict[str, Any]) -> None:
+    assert why_not(asked(**changes)) is None
 
 
 def test_a_wrong_parameter_is_named() -> None:
