@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from itertools import takewhile
+from itertools import product, takewhile
+from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ __all__ = ["measure"]
 TOGETHER = 125
 # The trades of one combination are compared with the reference engine's over this many minutes.
 COMPARED = 20_000
-_COSTS = Costs(taker_fee=Decimal("0.001"), slippage=Decimal("0.0002"))
+_COSTS = Costs(taker_fee=Decimal("0.001"), maker_fee=Decimal("0.001"), slippage=Decimal("0.0002"))
 # Columns read one after another: none is in the cache any more when its turn comes again.
 _COLUMNS = 16
 
@@ -43,7 +44,8 @@ _CONTESTS = 3
 
 class Work(NamedTuple):
     """What is swept. ``most`` is the budget of long or flat, as a multiple of the cold read, ``least`` that of how many
-    times the rival's processor time is ours.
+    times the rival's processor time is ours; without it the rival does not do it. ``source`` is the text of a strategy
+    that is not built in.
     """
 
     letter: str
@@ -51,7 +53,8 @@ class Work(NamedTuple):
     strategy: str
     combos: Sequence[dict[str, Number]]
     most: float
-    least: float
+    least: float | None
+    source: str = ""
 
 
 class Found(NamedTuple):
@@ -69,6 +72,7 @@ class Found(NamedTuple):
         return f"{self.work.name}, {'long or short' if self.shorts else 'long or flat'}"
 
 
+_BRACKETS = Path(__file__).with_name("ema_rsi_atr.py").read_text(encoding="utf-8")
 WORK = (
     Work(
         "a",
@@ -79,6 +83,32 @@ WORK = (
         300,
     ),
     Work("b", "close against SMA", "ma44", [{"period": 2 + 8 * place} for place in range(TOGETHER)], 1.8, 120),
+    Work(
+        "c",
+        "EMA cross, RSI, stop and target in ATR",
+        "ema_rsi_atr",
+        [
+            {"fast": fast, "slow": slow, "rsi_least": least, "stop": stop, "target": target}
+            for fast, slow, least, stop, target in product(
+                (8, 12, 16, 20, 24), (50,), (45.0, 50.0, 55.0, 60.0, 65.0), (1.0, 1.5, 2.0, 2.5, 3.0), (3.0,)
+            )
+        ],
+        1.8,
+        150,
+        _BRACKETS,
+    ),
+    Work(
+        "c_periods",
+        "the same, every period different",
+        "ema_rsi_atr",
+        [
+            {"fast": 5 + place, "slow": 140 + place, "rsi_period": 5 + place, "atr_period": 5 + place}
+            for place in range(TOGETHER)
+        ],
+        2.6,
+        None,
+        _BRACKETS,
+    ),
 )
 
 
@@ -95,7 +125,11 @@ async def measure(effort: Effort) -> Report:
     figures, rows, values = [], [], dict[str, Any]()
     for item, own in zip(found, outcomes, strict=True):
         times = sum(each.ns for each in own) / len(own) / item.ns if own else None
-        equal = all(each.equal == len(contest.ours) for each, contest in zip(own, item.contests, strict=False))
+        equal = (
+            all(each.equal == len(contest.ours) for each, contest in zip(own, item.contests, strict=True))
+            if own
+            else None
+        )
         figures.append(
             Figure(
                 f"{item.name}, times the cold read", item.ns / read, "×", item.work.most * (1.8 if item.shorts else 1)
@@ -133,8 +167,8 @@ async def measure(effort: Effort) -> Report:
 
 def _measured(work: Work, source: Source, effort: Effort, shorts: bool, notes: list[str]) -> Found:
     request = BacktestRequest(
-        strategy=work.strategy, market=SAMPLE.key, intervals=("1m",), profile=("spot", "perp")[shorts], costs=_COSTS,
-        params=work.combos[0],
+        strategy=work.strategy, source=work.source, market=SAMPLE.key, intervals=("1m",),
+        profile=("spot", "perp")[shorts], costs=_COSTS, params=work.combos[0],
     )  # fmt: skip
     compared = _compare(request, source, work.combos[-1])
     kernel = KernelEvaluator(request, source)
@@ -142,13 +176,18 @@ def _measured(work: Work, source: Source, effort: Effort, shorts: bool, notes: l
     scores = kernel.evaluate(work.combos)
     again = partial(kernel.evaluate, work.combos)
     each = [_nanos(again, len(source.candles) * TOGETHER) for _ in range(effort.runs)]
-    contests = [
-        Contest(load_strategy(work.strategy, combo), shorts, list(takewhile(_is_large, kernel.trades(combo))))
-        for combo in work.combos[TOGETHER // (2 * _CONTESTS) :: TOGETHER // _CONTESTS]
-    ]
-    found = Found(
-        work, shorts, median(each), sum(score.trades for score in scores) / TOGETHER, compared, contests[:_CONTESTS]
-    )
+    contests = []
+    # One order a candle is all that the rival does: what turns and is stopped is not its own any more.
+    if work.least is not None and not (shorts and work.source):
+        contests = [
+            Contest(
+                load_strategy(work.strategy, combo, work.source),
+                shorts,
+                list(takewhile(_is_large, kernel.trades(combo))),
+            )
+            for combo in work.combos[TOGETHER // (2 * _CONTESTS) :: TOGETHER // _CONTESTS][:_CONTESTS]
+        ]
+    found = Found(work, shorts, median(each), sum(score.trades for score in scores) / TOGETHER, compared, contests)
     notes.append(f"{found.name}: {spread(each, 'ns')}")
     return found
 

@@ -17,7 +17,7 @@ from tests.trading.series import MARKET
 from trading.storage.database import Database
 from trading.storage.settings import DatabaseTarget
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long(2)]
 
 # Two intervals, so that the reference engine does it, slowly enough to be killed amid the work.
 SETS = 150

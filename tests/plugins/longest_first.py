@@ -1,7 +1,7 @@
 """Files come in the order of how long they take, the longest first.
 
 The mark ``long(minutes)`` on a test or a module says how long its file takes; files without it come last, as they come.
-So none of them keeps one of two workers busy alone at the end.
+So none of them keeps one worker busy alone at the end.
 """
 
 from collections import defaultdict

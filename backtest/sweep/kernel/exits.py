@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from backtest.sweep.kernel.bits import is_set, next_bit, next_clear
+from backtest.sweep.kernel.compiling import inlined, uncounted
 from backtest.sweep.kernel.distances import NOT_EXACT, POWERS, decimal_of, units_of
 from backtest.sweep.kernel.exact import (
     add,
@@ -115,7 +115,7 @@ class Decided(NamedTuple):
     atr: Any
 
 
-@njit
+@uncounted
 def begin(s: Any, daily: Any, minutes: Any, terms: Any) -> None:
     """Make ``s`` that of a combination that has done nothing yet."""
     s.cash_high, s.cash_low = terms.capital
@@ -130,7 +130,7 @@ def begin(s: Any, daily: Any, minutes: Any, terms: Any) -> None:
         daily[s.day] = daily[0]
 
 
-@njit
+@uncounted
 def advance(  # noqa: PLR0913, PLR0917 - all that a walk reads
     s: Any,
     decided: Any,
@@ -163,7 +163,7 @@ def advance(  # noqa: PLR0913, PLR0917 - all that a walk reads
         s.last = 1 if is_set(decided.longs, place) else (-1 if is_set(decided.shorts, place) else 0)
 
 
-@njit
+@uncounted
 def finish(s: Any, minutes: Any, terms: Any, exits: Any, pending: Any, trades: Any, daily: Any, out: Any) -> None:
     """Put ``FIGURES`` into ``out`` once all minutes are walked, and what is open behind the other ``trades``."""
     cash = s.cash_high, s.cash_low
@@ -189,7 +189,7 @@ def finish(s: Any, minutes: Any, terms: Any, exits: Any, pending: Any, trades: A
     out[10] = s.held / marked if marked > 0 else np.nan
 
 
-@njit
+@inlined
 def _pass(s: Any, stop: int, pending: Any, daily: Any, minutes: Any, terms: Any) -> None:
     """Mark everything at the closes up to ``stop``; the run is over with the first that ruins it."""
     if stop <= s.place:
@@ -206,7 +206,7 @@ def _pass(s: Any, stop: int, pending: Any, daily: Any, minutes: Any, terms: Any)
         s.is_over = s.is_ruined = 1
 
 
-@njit
+@uncounted
 def _wait(s: Any, side: int, decided: Any, terms: Any, exits: Any) -> None:
     """Pass over the signals from ``s.candle`` on that want what was just closed: ``side``, 0 for nothing."""
     s.is_waiting = 0
@@ -224,13 +224,13 @@ def _wait(s: Any, side: int, decided: Any, terms: Any, exits: Any) -> None:
     s.is_waiting = 1 if place == end else 0
 
 
-@njit
+@inlined
 def _is_still(n: int, decided: Any, exits: Any) -> Any:
     """Whether exits are in ATR and that is 0."""
     return exits.in_atr and decided.atr[n] == 0.0
 
 
-@njit
+@inlined
 def _sought(s: Any, decided: Any, fills: Any, market: Any, terms: Any, exits: Any) -> Any:
     """The minute at whose open the decision at ``s.candle`` opens a trade; none before ``decided.upto``: that."""
     if s.turning >= 0:
@@ -256,7 +256,7 @@ def _sought(s: Any, decided: Any, fills: Any, market: Any, terms: Any, exits: An
     return decided.upto
 
 
-@njit
+@inlined
 def _enter(s: Any, place: int, decided: Any, minutes: Any, market: Any, terms: Any, exits: Any) -> None:
     """Buy or sell at the open of minute ``place`` what the decision at ``s.candle`` wants, if it can be paid."""
     n = s.candle - decided.first
@@ -287,7 +287,7 @@ def _enter(s: Any, place: int, decided: Any, minutes: Any, market: Any, terms: A
         s.funding += 1
 
 
-@njit
+@uncounted
 def _shared(opened: int, side: int, cash: Any, share: float, terms: Any) -> Any:
     """What ``_bought`` does with ``share`` of the stake."""
     one = times(terms.buy_costs if side > 0 else terms.sell_costs, opened)
@@ -315,7 +315,7 @@ def _shared(opened: int, side: int, cash: Any, share: float, terms: Any) -> Any:
     return lots, times(times(terms.sell_gets, opened), -lots), approximate(value)
 
 
-@njit
+@inlined
 def _set_levels(s: Any, n: int, decided: Any, exits: Any) -> Any:
     """Set where the trade that begins is closed; False where that is not certain to the last digit."""
     stop: Any = np.int64(-1)
@@ -338,14 +338,14 @@ def _set_levels(s: Any, n: int, decided: Any, exits: Any) -> Any:
     return min(stop, target, s.behind) > NOT_EXACT
 
 
-@njit
+@inlined
 def _in_atr(atr: float, multiple: int, exits: Any) -> Any:
     """So many times the ATR; what is less than a step of the price counts as one."""
     found = units_of(atr, multiple, exits.atr_of)
     return found if found == NOT_EXACT else max(np.int64(1), found)
 
 
-@njit
+@inlined
 def _level(price: int, gain: int, side: int, percent: int, distance: int, exits: Any) -> Any:
     """The level on the winning side of ``price`` (a slipped one) where ``gain`` is 1, on the other where it is -1.
 
@@ -362,7 +362,7 @@ def _level(price: int, gain: int, side: int, percent: int, distance: int, exits:
     return max(found, 0)
 
 
-@njit
+@inlined
 def _over(number: int, by: int, of: int, up: int) -> Any:
     """``number * by / of``, rounded up where ``up`` is 1 and else down."""
     by = -by if up > 0 else by
@@ -370,7 +370,7 @@ def _over(number: int, by: int, of: int, up: int) -> Any:
     return -found if up > 0 else found
 
 
-@njit
+@inlined
 def _trail(s: Any, exits: Any) -> Any:
     """Where the stop stands that follows the best price."""
     best = s.best * exits.order.scale
@@ -378,7 +378,7 @@ def _trail(s: Any, exits: Any) -> Any:
     return _level(best, -1, s.side, exits.trail, s.behind, exits)
 
 
-@njit
+@inlined
 def _live(  # noqa: PLR0913, PLR0917 - as ``advance``
     s: Any,
     decided: Any,
@@ -399,7 +399,7 @@ def _live(  # noqa: PLR0913, PLR0917 - as ``advance``
     while True:
         pays = terms.is_perp and s.funding < len(minutes.fundings) and minutes.fundings[s.funding] <= until
         stop = minutes.fundings[s.funding] if pays else until
-        limit = np.int64(0) if side > 0 else np.int64(NO_LEVEL)
+        limit: Any = np.int64(0) if side > 0 else np.int64(NO_LEVEL)
         if terms.is_perp:
             cash = s.cash_high, s.cash_low
             if _may_reach(minutes, s.place, stop, cash, s.lots, side, terms):
@@ -429,7 +429,7 @@ def _live(  # noqa: PLR0913, PLR0917 - as ``advance``
     return True
 
 
-@njit
+@inlined
 def _turn(s: Any, side: int, n: int, place: int, decided: Any, terms: Any, exits: Any) -> None:
     """Have the other side opened where the decision that closed a trade in minute ``place`` wants that and may."""
     wants = (terms.may_short and side > 0 and is_set(decided.shorts, n)) or (side < 0 and is_set(decided.longs, n))
@@ -437,7 +437,7 @@ def _turn(s: Any, side: int, n: int, place: int, decided: Any, terms: Any, exits
         s.candle, s.turning = decided.first + n, place
 
 
-@njit
+@inlined
 def _fund(s: Any, place: int, minutes: Any, terms: Any) -> Any:
     """Pay what is due before the open of minute ``place`` on what was held until then; False if it is too much."""
     times_due = s.side * minutes.funded[s.funding]
@@ -450,7 +450,7 @@ def _fund(s: Any, place: int, minutes: Any, terms: Any) -> Any:
     return True
 
 
-@njit
+@uncounted
 def _go_on(s: Any, place: int, kind: int, decided: Any, fills: Any, terms: Any, exits: Any) -> None:
     """After a trade that no decision closed, in minute ``place``: what was decided until then found it open."""
     s.candle = decided.first + np.searchsorted(fills[decided.first : decided.last], place, side="right")
@@ -464,7 +464,7 @@ def _go_on(s: Any, place: int, kind: int, decided: Any, fills: Any, terms: Any, 
         _wait(s, side, decided, terms, exits)
 
 
-@njit
+@inlined
 def _close(s: Any, place: int, kind: int, price: int, market: Any, terms: Any, exits: Any, trades: Any) -> None:
     """Close the trade in minute ``place`` at ``price``, before slippage."""
     side, waits = s.side, kind == _TARGET
@@ -491,7 +491,7 @@ def _close(s: Any, place: int, kind: int, price: int, market: Any, terms: Any, e
     s.lots = 0.0
 
 
-@njit
+@inlined
 def _ended(s: Any, place: int, minutes: Any, limit: int, exits: Any) -> Any:
     """How the minute at ``place`` ends the trade, and the price before slippage."""
     opened = minutes.opens[place]
@@ -515,7 +515,7 @@ def _ended(s: Any, place: int, minutes: Any, limit: int, exits: Any) -> Any:
     return _TARGET, min(s.target, opened)
 
 
-@njit
+@inlined
 def _reached(s: Any, minutes: Any, exits: Any, end: int, limit: int) -> Any:
     """The first minute before ``end`` that reaches a level, or ``end``."""
     if s.side > 0:
@@ -539,7 +539,7 @@ def _reached(s: Any, minutes: Any, exits: Any, end: int, limit: int) -> Any:
     return end
 
 
-@njit
+@uncounted
 def _trailed(s: Any, minutes: Any, exits: Any, end: int, down: int, up: int) -> Any:
     """The same with a stop that follows the best price, which ``s.best`` is made to be."""
     place = s.place
@@ -571,7 +571,7 @@ def _trailed(s: Any, minutes: Any, exits: Any, end: int, down: int, up: int) -> 
     return end
 
 
-@njit
+@uncounted
 def distance_of(value: Any) -> Any:
     """A distance that a bracket returned, -1 for None, and 0 for what is none."""
     if value is None:

@@ -26,6 +26,8 @@ from trading.storage import sweeps
 from trading.storage.database import Database
 from trading.storage.settings import DatabaseTarget
 
+pytestmark = pytest.mark.long(2)
+
 
 @pytest.fixture
 async def store(database: DatabaseTarget) -> AsyncIterator[Database]:

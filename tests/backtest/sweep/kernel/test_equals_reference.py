@@ -27,6 +27,8 @@ from trading.config.rules import Entries
 from trading.errors import DataHole
 from trading.intervals import MINUTE_MS
 
+pytestmark = pytest.mark.long(3)
+
 CROSSES = [{"fast": 2, "slow": 5}, {"fast": 3, "slow": 9}, {"fast": 3, "slow": 30}]
 COMBOS: dict[str, list[dict[str, int | float]]] = {
     "sma_cross": CROSSES,  # type: ignore[dict-item]

@@ -30,6 +30,8 @@ from trading.config.rules import Entries, Exits
 from trading.errors import DataHole
 from trading.strategies.contract import StrategyFailed
 
+pytestmark = pytest.mark.long(5)
+
 BEGIN = 1_748_907_000_000
 BRACKETS = """
 from typing import NamedTuple

@@ -14,6 +14,8 @@ from tests.trading.series import end_of, hole, random_minutes
 from trading.candles import HoleReason
 from trading.strategies.contract import StrategyFailed
 
+pytestmark = pytest.mark.long(1)
+
 BEGIN = 1_748_907_000_000
 TEXT = """
 from typing import NamedTuple

@@ -22,6 +22,8 @@ from trading.config.rules import Entries
 from trading.errors import DataHole
 from trading.strategies.contract import StrategyFailed
 
+pytestmark = pytest.mark.long(3)
+
 BEGIN = 1_748_907_000_000
 LADDER = """
 from typing import NamedTuple

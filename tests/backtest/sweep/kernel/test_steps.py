@@ -17,6 +17,8 @@ from trading.candles import HoleReason
 from trading.errors import DataHole
 from trading.strategies.contract import StrategyFailed
 
+pytestmark = pytest.mark.long(2)
+
 BEGIN = 1_748_907_000_000
 PATIENT = """
 from typing import NamedTuple
