@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +20,7 @@ from backtest.run import BacktestRequest, BookRequest, book_of, resolve_symbol, 
 from manta.options import parse_amount, parse_time
 from manta.progress import bar
 from manta.service import database_target
+from trading.config.loading import config_path as find_config
 from trading.config.loading import load_config, strategies_folder
 from trading.config.model import Config, StrategyInstance
 from trading.errors import BadInput
@@ -32,6 +33,7 @@ from trading.strategies.registry import STRATEGIES, load_strategy
 __all__ = [
     "BacktestArguments",
     "files_of",
+    "left_out",
     "request_of",
     "result_words",
     "run_command",
@@ -42,6 +44,7 @@ _OF_MARKET = re.compile(r"([a-z][a-z0-9_]*:[^=/]+)=(.+)")
 Made = TypeVar("Made")
 
 _INTERVALS, _CAPITAL, _PROFILE, _LEVERAGE = "37m", Decimal(10_000), "perp", Decimal(1)
+_OF_INSTANCE = ("profile", "leverage", "size", "exits", "entries")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class BacktestArguments:
     files: tuple[str, ...]
     max_missing: Decimal = Decimal(1)
     book: str | None = None
+    instance: str | None = None
 
     @classmethod
     def parse(  # noqa: PLR0913 - one for each option
@@ -77,6 +81,7 @@ class BacktestArguments:
         files: Sequence[str],
         max_missing: float | None = None,
         book: str | None = None,
+        instance: str | None = None,
     ) -> Self:
         """The arguments as a user writes them; BadInput names the one that cannot be read."""
         listed = None if intervals is None else [text.strip() for text in intervals.split(",") if text.strip()]
@@ -93,6 +98,7 @@ class BacktestArguments:
             files=tuple(files),
             max_missing=Decimal(1) if max_missing is None else Decimal(str(max_missing)),
             book=book,
+            instance=instance,
         )
 
 
@@ -173,9 +179,38 @@ def request_of(arguments: BacktestArguments, config_path: Path | None) -> Backte
 
 
 def single_request_of(arguments: BacktestArguments, config_path: Path | None) -> BacktestRequest:
-    """As ``request_of``, for one strategy on one market."""
+    """As ``request_of``, for one market, and one strategy as it is or one configured instance."""
     config = load_config(config_path, os.environ)
+    if arguments.instance is not None:
+        return _of_an_instance(arguments, arguments.instance, config)
+    if not arguments.strategies:
+        raise BadInput(
+            "Which strategy?",
+            field="strategy",
+            fix="Give --strategy NAME, or --instance NAME for one as it is configured.",
+        )
     return _single(arguments, _markets(arguments, config.markets)[0], config_path)
+
+
+def left_out(request: BacktestRequest, grid: Collection[str], config_path: Path | None) -> dict[str, list[str]]:
+    """By name the configured instances of the strategy of ``request``, with what they have that it does not use.
+
+    Parameters of ``grid`` are not counted: the search chooses them. Nor are the defaults: nobody has chosen them.
+    """
+    if find_config(config_path, os.environ) is None:
+        return {}
+    config = load_config(config_path, os.environ)
+    found = {}
+    for item in config.strategies:
+        if item.strategy != request.strategy:
+            continue
+        params = {name: value for name, value in item.params.items() if name not in grid}
+        differs = [name for name in _OF_INSTANCE if getattr(item, name) != getattr(request, name)]
+        differs += ["params"] if params != request.params else []
+        differs += ["costs"] if config.books[item.book].costs != request.costs else []
+        if differs:
+            found[item.name] = differs
+    return found
 
 
 def files_of(given: Sequence[str], markets: Sequence[str], *, of_all: bool = True) -> dict[str, Path]:
@@ -232,6 +267,43 @@ def _of_the_configuration(arguments: BacktestArguments, config: Config) -> BookR
     wanted = book.request(_asked_markets(arguments, list(book.traded)))
     wanted["capital"] = arguments.capital or wanted["capital"]
     return _made(BookRequest, **wanted, **_common(arguments))
+
+
+def _of_an_instance(arguments: BacktestArguments, name: str, config: Config) -> BacktestRequest:
+    """A configured instance with the costs of its book; on other intervals, range and capital if they are given."""
+    for option, value in (
+        ("strategy", ", ".join(arguments.strategies) or None),
+        ("profile", arguments.profile),
+        ("leverage", arguments.leverage),
+    ):
+        if value is not None:
+            raise BadInput(
+                f"--instance and --{option} both say what to run: a configured instance has its own.",
+                field=option,
+                value=value,
+                fix="Give one of them.",
+            )
+    item = next((item for item in config.strategies if item.name == name), None)
+    if item is None:
+        names = ", ".join(item.name for item in config.strategies)
+        raise BadInput(
+            f"The configuration has no instance {name}.",
+            field="instance",
+            value=name,
+            fix=f"Use one of: {names}." if names else "Configure `strategies`, or give --strategy NAME.",
+        )
+    return _made(
+        BacktestRequest,
+        strategy=item.strategy,
+        market=_markets(arguments, config.markets_of(item))[0],
+        source=item.source,
+        intervals=arguments.intervals if arguments.intervals is not None else item.intervals,
+        capital=arguments.capital or _CAPITAL,
+        costs=config.books[item.book].costs,
+        params=item.params,
+        **{field: getattr(item, field) for field in _OF_INSTANCE},
+        **_common(arguments),
+    )
 
 
 def _single(arguments: BacktestArguments, market: str, config_path: Path | None) -> BacktestRequest:

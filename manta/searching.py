@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from backtest.sweep.drive import Progress
 from backtest.sweep.evaluator import engine_of
 from backtest.sweep.objective import OWN
 from backtest.sweep.pool import Pool
+from manta.backtests import BacktestArguments, left_out
 from manta.output import console
 from manta.service import database_target
 from manta.sweep_workers import sweep_workers
@@ -25,7 +26,16 @@ from trading.errors import BadInput
 from trading.storage.database import Database
 from trading.storage.migrate import migrate, read_origin
 
-__all__ = ["UNFINISHED", "Wanted", "check_resumable", "searching", "share_of", "told_engine", "with_database"]
+__all__ = [
+    "UNFINISHED",
+    "Wanted",
+    "check_resumable",
+    "searching",
+    "share_of",
+    "told_engine",
+    "told_left_out",
+    "with_database",
+]
 
 T = TypeVar("T")
 
@@ -114,6 +124,17 @@ def told_engine(request: BacktestRequest) -> str:
     if engine == "reference":
         console.print(f"Scored by {why}.", style="dim", markup=False)
     return engine
+
+
+def told_left_out(
+    request: BacktestRequest, arguments: BacktestArguments, grid: Collection[str], path: Path | None
+) -> None:
+    """Who searches a strategy that is configured, but not as it is configured, is told what is not used."""
+    if arguments.instance is not None:
+        return
+    for name, fields in left_out(request, grid, path).items():
+        said = f"{', '.join(fields)} of the configured instance {name} are not used; --instance {name} uses them."
+        console.print(f"Not as configured: {said}", markup=False)
 
 
 def share_of(text: str) -> float:

@@ -22,9 +22,21 @@ Workers = Annotated[
 
 @app.command("run")
 def sweep_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
-    strategy: Annotated[str, typer.Option(help="Its name, such as ma44.")],
     grid: Annotated[list[str], typer.Option(help="Values to try: period=20:60:10 or period=20,44,125. Repeatable.")],
-    intervals: Annotated[str, typer.Option("--intervals", "--interval", help="One or more, such as 37m,148m.")] = "37m",
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="Its name, such as ma44: exits, entries and all else of the configuration are not used."),
+    ] = None,
+    instance: Annotated[
+        str | None,
+        typer.Option(help="Instead: a configured instance, with its params, exits, entries, profile and costs."),
+    ] = None,
+    intervals: Annotated[
+        str | None,
+        typer.Option(
+            "--intervals", "--interval", help="One or more, such as 37m,148m; default: 37m, or the instance's own."
+        ),
+    ] = None,
     market: Annotated[str | None, typer.Option(help="Such as binance:BTCUSDT.")] = None,
     symbol: Annotated[str | None, typer.Option(help="A base such as BTC, if one configured market has it.")] = None,
     random: Annotated[int | None, typer.Option(min=1, help="Try this many of the grid at random.")] = None,
@@ -38,8 +50,10 @@ def sweep_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
     start: Annotated[str | None, typer.Option(help="First decision not before this UTC time.")] = None,
     end: Annotated[str | None, typer.Option(help="No candle that closes after this UTC time.")] = None,
     capital: Annotated[str, typer.Option(help="Quote currency to begin with.")] = "10000",
-    profile: Annotated[str, typer.Option(help="perp (long and short) or spot (long only).")] = "perp",
-    leverage: Annotated[str, typer.Option()] = "1",
+    profile: Annotated[
+        str | None, typer.Option(help="With --strategy: perp (long and short, the default) or spot (long only).")
+    ] = None,
+    leverage: Annotated[str | None, typer.Option(help="With --strategy; default: 1.")] = None,
     holdout: Annotated[
         str, typer.Option(help="The last share of the range, such as 30%, on which only the best are run afterwards.")
     ] = "0",
@@ -59,7 +73,8 @@ def sweep_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
         from manta.sweeps import run_command
 
         arguments = BacktestArguments.parse(
-            strategies=[strategy],
+            strategies=[strategy] if strategy is not None else [],
+            instance=instance,
             markets=[market] if market is not None else [],
             symbol=symbol,
             intervals=intervals,

@@ -17,7 +17,7 @@ from backtest.sweep.objective import OWN, check_metric
 from backtest.sweep.reported import Reported, filter_of, read_report
 from backtest.sweep.request import SweepRequest, read_sweep, widest
 from manta.backtests import BacktestArguments, files_of, single_request_of
-from manta.searching import Wanted, check_resumable, searching, share_of, told_engine, with_database
+from manta.searching import Wanted, check_resumable, searching, share_of, told_engine, told_left_out, with_database
 from trading.atomic_files import replacing
 from trading.errors import BadInput
 from trading.storage import sweeps
@@ -56,6 +56,7 @@ def run_command(
     base = single_request_of(arguments, config_path)
     request = read_sweep({"backtest": base, **wanted.fields(), "holdout": share_of(holdout)})
     widest(request)
+    told_left_out(request.backtest, arguments, request.grid, config_path)
     _ask(request, yes=yes)
     files = files_of(arguments.files, [base.market])
 

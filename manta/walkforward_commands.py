@@ -22,9 +22,21 @@ Workers = Annotated[
 
 @app.command("run")
 def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
-    strategy: Annotated[str, typer.Option(help="Its name, such as ma44.")],
     grid: Annotated[list[str], typer.Option(help="Values to try: period=20:60:10 or period=20,44,125. Repeatable.")],
-    intervals: Annotated[str, typer.Option("--intervals", "--interval", help="One or more, such as 37m,148m.")] = "37m",
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="Its name, such as ma44: exits, entries and all else of the configuration are not used."),
+    ] = None,
+    instance: Annotated[
+        str | None,
+        typer.Option(help="Instead: a configured instance, with its params, exits, entries, profile and costs."),
+    ] = None,
+    intervals: Annotated[
+        str | None,
+        typer.Option(
+            "--intervals", "--interval", help="One or more, such as 37m,148m; default: 37m, or the instance's own."
+        ),
+    ] = None,
     market: Annotated[str | None, typer.Option(help="Such as binance:BTCUSDT.")] = None,
     symbol: Annotated[str | None, typer.Option(help="A base such as BTC, if one configured market has it.")] = None,
     random: Annotated[int | None, typer.Option(min=2, help="Try this many of the grid at random.")] = None,
@@ -43,8 +55,10 @@ def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
     purge: Annotated[int, typer.Option(help="Days before a test that are not trained on.")] = 1,
     embargo: Annotated[int, typer.Option(help="Days after a test that later trainings leave out.")] = 0,
     capital: Annotated[str, typer.Option(help="Quote currency to begin with.")] = "10000",
-    profile: Annotated[str, typer.Option(help="perp (long and short) or spot (long only).")] = "perp",
-    leverage: Annotated[str, typer.Option()] = "1",
+    profile: Annotated[
+        str | None, typer.Option(help="With --strategy: perp (long and short, the default) or spot (long only).")
+    ] = None,
+    leverage: Annotated[str | None, typer.Option(help="With --strategy; default: 1.")] = None,
     seed: Annotated[int, typer.Option(help="Of all chance.")] = 0,
     workers: Workers = None,
     file: Annotated[Path | None, typer.Option(help="Candles from a csv, csv.gz or parquet file.")] = None,
@@ -60,7 +74,8 @@ def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
         from manta.walkforwards import Windows, run_command
 
         arguments = BacktestArguments.parse(
-            strategies=[strategy],
+            strategies=[strategy] if strategy is not None else [],
+            instance=instance,
             markets=[market] if market is not None else [],
             symbol=symbol,
             intervals=intervals,

@@ -13,7 +13,7 @@ from backtest.honesty.stored import run_stored_walkforward
 from backtest.honesty.walkforward import check_size, read_walkforward
 from backtest.report.walkforward_page import walkforward_page
 from manta.backtests import BacktestArguments, files_of, single_request_of
-from manta.searching import UNFINISHED, Wanted, check_resumable, searching, told_engine, with_database
+from manta.searching import UNFINISHED, Wanted, check_resumable, searching, told_engine, told_left_out, with_database
 from trading.errors import BadInput
 from trading.storage import walkforwards
 from trading.storage.database import Connection, Database
@@ -63,6 +63,7 @@ def run_command(
     base = single_request_of(arguments, config_path)
     request = read_walkforward({"backtest": base, **wanted.fields(), **asdict(windows)})
     check_size(request)
+    told_left_out(request.backtest, arguments, request.grid, config_path)
     told_engine(request.backtest)
     files = files_of(arguments.files, [base.market])
 

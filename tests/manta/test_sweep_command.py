@@ -4,12 +4,14 @@ import csv
 import resource
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from manta.backtests import BacktestArguments, single_request_of
 from tests.backtest.sweep.world import market_file
 from tests.manta.conftest import Place
 from tests.trading.series import MARKET
@@ -161,4 +163,65 @@ def test_nearly_a_thousand_million_combinations_need_a_yes(place: Place) -> None
     answer = place.run("sweep", "run", "--strategy", "macd", "--market", MARKET, *axes, "--json")
     assert (answer.status, answer.value["field"], answer.value["value"]) == (2, "grid", str(999**3))
     assert "--yes" in answer.value["fix"]
+    assert not place.data_dir.exists()
+
+
+CONFIGURED = f"""
+markets: [{MARKET}]
+books:
+  paper: {{costs: {{slippage: 0.0005}}}}
+strategies:
+  - {{name: calm, strategy: ma44, params: {{period: 9}}, intervals: [24m, 48m], profile: perp,
+     exits: {{stop_loss_percent: 0.2}}}}
+  - {{name: plain, strategy: macd, intervals: [37m], profile: perp}}
+"""
+
+
+def test_an_instance_is_swept_as_it_is_configured_and_a_strategy_alone_says_what_it_leaves_out(
+    stored: Place, file: Path
+) -> None:
+    stored.config(CONFIGURED)
+    rest = ("--workers", "1", "--grid", "period=3,6", "--file", str(file), "--json")
+    alone = stored.run("sweep", "run", "--strategy", "ma44", "--intervals", "24m,48m", *rest)
+    assert alone.status == 0, alone.err
+    assert "Not as configured: exits, costs of the configured instance calm are not used" in " ".join(alone.err.split())
+    assert "--instance calm" in alone.err
+    whole = stored.run("sweep", "run", "--instance", "calm", *rest)
+    assert whole.status == 0, whole.err
+    assert "Not as configured" not in whole.err
+    # Whoever is stopped out waits for the next decision, and costs have no part in that.
+    assert whole.value["best"]["metrics"]["exposure"] < alone.value["best"]["metrics"]["exposure"]
+    assert "slippage 0.0500%" in " ".join(whole.value["assumptions"])
+
+
+def test_an_instance_is_asked_for_with_all_that_it_has(place: Place) -> None:
+    path = place.config(CONFIGURED)
+    told: dict[str, Any] = {"strategies": (), "markets": (), "symbol": None, "start": None, "end": None, "files": ()}
+    told |= {"capital": None, "profile": None, "leverage": None, "instance": "calm"}
+    request = single_request_of(BacktestArguments.parse(**told, intervals=None), path)
+    assert (request.strategy, request.market, request.params) == ("ma44", MARKET, {"period": 9})
+    assert (request.intervals, request.profile, request.costs.slippage) == (("24m", "48m"), "perp", Decimal("0.0005"))
+    assert request.exits.stop_loss_percent == Decimal("0.2")
+    assert single_request_of(BacktestArguments.parse(**told, intervals="1h"), path).intervals == ("1h",)
+
+
+@pytest.mark.parametrize("command", ["sweep", "walkforward"])
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ((), "strategy"),
+        (("--instance", "wild"), "instance"),
+        (("--instance", "calm", "--strategy", "ma44"), "strategy"),
+        (("--instance", "calm", "--profile", "spot"), "profile"),
+        (("--instance", "calm", "--leverage", "2"), "leverage"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_an_instance_that_cannot_be_searched_is_named(
+    place: Place, command: str, arguments: tuple[str, ...], field: str
+) -> None:
+    place.config(CONFIGURED)
+    answer = place.run(command, "run", *arguments, "--grid", "period=3,6", "--json")
+    assert (answer.status, answer.value["error"], answer.value["field"]) == (2, "BadInput", field)
+    assert answer.value["fix"]
     assert not place.data_dir.exists()
