@@ -34,6 +34,8 @@ __all__ = [
     "BacktestArguments",
     "files_of",
     "left_out",
+    "paths_of",
+    "readable_files_of",
     "request_of",
     "result_words",
     "run_command",
@@ -105,7 +107,7 @@ class BacktestArguments:
 def run_command(arguments: BacktestArguments, config_path: Path | None, *, quiet: bool) -> dict[str, Any]:
     """Check the request, run it, store it; raises MantaError, having stored at most the reason."""
     request = request_of(arguments, config_path)
-    files = files_of(arguments.files, request.traded)
+    files = readable_files_of(arguments.files, request.traded)
     return asyncio.run(_run(request, files, config_path, quiet=quiet))
 
 
@@ -251,6 +253,24 @@ def files_of(given: Sequence[str], markets: Sequence[str], *, of_all: bool = Tru
                 fix=f"Add --file {market}=PATH, or give none to read all from the database.",
             )
     return found
+
+
+def readable_files_of(given: Sequence[str], markets: Sequence[str]) -> dict[str, Path]:
+    """As ``files_of``; BadInput, too, for a file that is not there or cannot be read, before anything is begun."""
+    found = files_of(given, markets)
+    for path in found.values():
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise BadInput(
+                f"{path} cannot be read: {error.strerror}.", field="file", value=str(path), fix="Check the path."
+            ) from error
+    return found
+
+
+def paths_of(files: Mapping[str, Path]) -> dict[str, str]:
+    """As a row keeps them: whole, since whoever resumes it may stand in another folder."""
+    return {market: str(path.resolve()) for market, path in files.items()}
 
 
 def _of_the_configuration(arguments: BacktestArguments, config: Config) -> BookRequest:

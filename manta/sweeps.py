@@ -16,7 +16,7 @@ from backtest.sweep.coordinator import run_sweep
 from backtest.sweep.objective import OWN, check_metric
 from backtest.sweep.reported import Reported, filter_of, read_report
 from backtest.sweep.request import SweepRequest, read_sweep, widest
-from manta.backtests import BacktestArguments, files_of, single_request_of
+from manta.backtests import BacktestArguments, paths_of, readable_files_of, single_request_of
 from manta.searching import Wanted, check_resumable, searching, share_of, told_engine, told_left_out, with_database
 from trading.atomic_files import replacing
 from trading.errors import BadInput
@@ -36,7 +36,8 @@ __all__ = [
     "write_page",
 ]
 
-_ASKS = {"reference": 2_000, "kernel": 1_000_000}
+_ASKS = {"reference": 2_000, "kernel": 100_000}
+"""Of more the command asks; what the API takes without a question has a limit of its own."""
 _ROW = f"""select s.run_id::text, s.strategy, s.market, s.intervals, {STATUS} as status, s.progress, s.engine,
     s.engine_why, s.combos, s.tried, s.refused, s.final_stage, s.error, s.config, s.results, s.created_at::text,
     s.finished_at::text from sweeps s"""  # noqa: S608 - our own text
@@ -54,15 +55,17 @@ def run_command(
 ) -> dict[str, Any]:
     """Check the request, ask when it is large, run it, store it as it comes."""
     base = single_request_of(arguments, config_path)
+    files = readable_files_of(arguments.files, [base.market])
     request = read_sweep({"backtest": base, **wanted.fields(), "holdout": share_of(holdout)})
     widest(request)
     told_left_out(request.backtest, arguments, request.grid, config_path)
     _ask(request, yes=yes)
-    files = files_of(arguments.files, [base.market])
 
     async def work(database: Database) -> dict[str, Any]:
         run_id = uuid4()
-        await database.run(lambda connection: sweeps.JOBS.queue(connection, run_id, request.model_dump(mode="json")))
+        await database.run(
+            lambda connection: sweeps.JOBS.queue(connection, run_id, request.model_dump(mode="json"), paths_of(files))
+        )
         return await _swept(database, run_id, files, config_path, workers=workers, quiet=quiet)
 
     return with_database(config_path, "manta sweep", work)

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from backtest.honesty.stored import run_stored_walkforward
 from backtest.honesty.walkforward import check_size, read_walkforward
 from backtest.report.walkforward_page import walkforward_page
-from manta.backtests import BacktestArguments, files_of, single_request_of
+from manta.backtests import BacktestArguments, paths_of, readable_files_of, single_request_of
 from manta.searching import UNFINISHED, Wanted, check_resumable, searching, told_engine, told_left_out, with_database
 from trading.errors import BadInput
 from trading.storage import walkforwards
@@ -61,16 +61,18 @@ def run_command(
 ) -> dict[str, Any]:
     """Check the request, run it, store it as it comes; raises MantaError."""
     base = single_request_of(arguments, config_path)
+    files = readable_files_of(arguments.files, [base.market])
     request = read_walkforward({"backtest": base, **wanted.fields(), **asdict(windows)})
     check_size(request)
     told_left_out(request.backtest, arguments, request.grid, config_path)
     told_engine(request.backtest)
-    files = files_of(arguments.files, [base.market])
 
     async def work(database: Database) -> dict[str, Any]:
         run_id = uuid4()
         await database.run(
-            lambda connection: walkforwards.JOBS.queue(connection, run_id, request.model_dump(mode="json"))
+            lambda connection: walkforwards.JOBS.queue(
+                connection, run_id, request.model_dump(mode="json"), paths_of(files)
+            )
         )
         return await _walked(database, run_id, files, config_path, workers=workers, quiet=quiet)
 

@@ -75,10 +75,12 @@ async def gathered(
 
     Raises BadInput when they, or the code, are not those that the ``row`` says it was started with.
     """
-    then = row["provenance"]
+    kept: Mapping[str, Any] = row["provenance"] or {}
+    # Before its candles were read there is only where they are.
+    then = kept if "data" in kept else None
     checked = await check_first(database, run_id, wide.strategy, wide.params, wide.source, wide.intervals[0])
     if files is None:
-        files = files_of(wide.market, then) if then is not None else {}
+        files = files_of(wide.market, kept)
     [source] = await database.run(lambda connection: load_sources(connection, wide, files), deadline_s=PATIENCE_S)
     made_of = await asyncio.to_thread(provenance_of, wide, [source], files, seed)
     if then is not None and (changed := changes(then, made_of)):

@@ -147,6 +147,7 @@ def _check_full_disk(place: Place, run_id: str, tmp_path: Path) -> None:
         (("--grid", "period=5,6", "--random", "2", "--optuna", "2"), "optuna"),
         (("--grid", "period=5,6", "--optuna", "2", "--halving"), "halving"),
         (("--grid", "period=5,6", "--capital", "0"), "capital"),
+        (("--grid", "period=5,6", "--file", "gone.csv.gz"), "file"),
         (("--grid", "period=5,6", "--start", "2025-07-02", "--end", "2025-07-01"), "start"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -158,10 +159,12 @@ def test_a_wrong_argument_is_named_before_anything_starts(place: Place, argument
     assert not place.data_dir.exists()
 
 
-def test_nearly_a_thousand_million_combinations_need_a_yes(place: Place) -> None:
-    axes: Any = [part for name in ("fast", "slow", "signal") for part in ("--grid", f"{name}=2:1000:1")]
+@pytest.mark.parametrize(("last", "combos"), [("2:1000:1", 999**3), ("2:102:1", 101 * 999)])
+def test_a_large_grid_needs_a_yes(place: Place, last: str, combos: int) -> None:
+    slow = "2:1000:1" if combos > 10**6 else "50"
+    axes = ("--grid", "fast=2:1000:1", "--grid", f"slow={slow}", "--grid", f"signal={last}")
     answer = place.run("sweep", "run", "--strategy", "macd", "--market", MARKET, *axes, "--json")
-    assert (answer.status, answer.value["field"], answer.value["value"]) == (2, "grid", str(999**3))
+    assert (answer.status, answer.value["field"], answer.value["value"]) == (2, "grid", str(combos))
     assert "--yes" in answer.value["fix"]
     assert not place.data_dir.exists()
 
@@ -225,3 +228,20 @@ def test_an_instance_that_cannot_be_searched_is_named(
     assert (answer.status, answer.value["error"], answer.value["field"]) == (2, "BadInput", field)
     assert answer.value["fix"]
     assert not place.data_dir.exists()
+
+
+@pytest.mark.parametrize("command", ["sweep", "walkforward"])
+def test_a_search_that_ended_before_its_candles_were_read_is_resumed_with_its_file(
+    stored: Place, file: Path, command: str
+) -> None:
+    broken, whole = stored.folder / "walk.csv", file.read_text("utf-8")
+    broken.write_text("open_time,open\n", encoding="utf-8")
+    run = (command, *RUN[1:], "--grid", "period=3,6", "--file", "walk.csv", "--json")
+    windows = ("--train", "3", "--test", "1") if command == "walkforward" else ()
+    assert stored.run(*run, *windows).status != 0
+    [row] = stored.run(command, "list", "--json").value
+    assert row["status"] == "failed"
+    broken.write_text(whole, encoding="utf-8")
+    resumed = stored.run(command, "resume", row["run_id"], "--workers", "1", "--json")
+    assert resumed.status == 0, resumed.out + resumed.err
+    assert resumed.value["status"] == "done"

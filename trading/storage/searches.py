@@ -48,18 +48,24 @@ class Searches(Jobs):
         super().__init__(table)
         self.results, self._name = results, name
 
-    async def queue(self, connection: Connection, run_id: UUID, config: dict[str, Any]) -> None:
-        """Make the row that says one is wanted; ``config`` is its request, with the ``backtest`` that is tried."""
+    async def queue(
+        self, connection: Connection, run_id: UUID, config: dict[str, Any], files: Mapping[str, str] | None = None
+    ) -> None:
+        """Make the row that says one is wanted; ``config`` is its request, with the ``backtest`` that is tried.
+
+        ``files`` are the candle files by market, kept as the first of its provenance: it can be resumed from now on.
+        """
         base = config["backtest"]
         await connection.execute(
-            f"insert into {self._table} (run_id, strategy, market, intervals, config, status)"  # noqa: S608 - our name
-            " values ($1, $2, $3, $4, $5::text::jsonb, 'queued') on conflict do nothing",
+            f"insert into {self._table} (run_id, strategy, market, intervals, config, provenance, status)"  # noqa: S608
+            " values ($1, $2, $3, $4, $5::text::jsonb, $6::text::jsonb, 'queued') on conflict do nothing",
             run_id,
             base["strategy"],
             base["market"],
             list(base["intervals"]),
             # As text: whoever asks, serve's plain connections too, can send it.
             json.dumps(config),
+            json.dumps({"files": dict(files)}) if files else None,
         )
 
     async def fail_interrupted(self, connection: Connection) -> None:
