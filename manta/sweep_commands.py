@@ -200,4 +200,4 @@ def sweep_delete(
 def _result_words(result: dict[str, Any]) -> str:
     from manta.sweep_words import show_words
 
-    return show_words({"error": "", "tried": result["scored"], **result})
+    return show_words({"error": "", **result})

@@ -16,13 +16,13 @@ _SHOWN = ("total_return", "sharpe", "sortino", "max_drawdown", "win_rate", "prof
 def list_words(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return "There is no sweep yet."
-    lines = [f"{'id':38}{'strategy':14}{'market':22}{'status':13}{'tried':>9}{'of':>9}  best"]
+    lines = [f"{'id':38}{'strategy':14}{'market':22}{'status':13}{'tried':>9}{'refused':>9}{'of':>9}  best"]
     for row in rows:
         best = "–" if row["value"] is None else f"{row['objective']} {_value(row['objective'], row['value'])}"
         total = "–" if row["combos"] is None else f"{row['combos']}"
         lines.append(
             f"{row['run_id']:38}{row['strategy']:14}{row['market']:22}{row['status']:13}"
-            f"{row['tried']:>9}{total:>9}  {best}"
+            f"{row['tried']:>9}{row['refused']:>9}{total:>9}  {best}"
         )
     return "\n".join(lines)
 
@@ -30,7 +30,9 @@ def list_words(rows: Sequence[Mapping[str, Any]]) -> str:
 def show_words(row: Mapping[str, Any]) -> str:
     """The best beside how many were tried, then what tells skill from search."""
     if row.get("best") is None:
-        lines = [f"sweep {row['run_id']} is {row['status']}: {row['tried']} of {row['combos'] or 'its'} combinations"]
+        refused = f", {row['refused']} more the strategy does not take" if row["refused"] else ""
+        of = row["combos"] or "its"
+        lines = [f"sweep {row['run_id']} is {row['status']}: {row['tried']} of {of} combinations{refused}"]
         lines += [f"- {row['error']}"] if row.get("error") else []
         if row["status"] in ("stopped", "interrupted", "failed"):
             lines.append(f"- `manta sweep resume {row['run_id']}` goes on with it.")

@@ -200,7 +200,10 @@ class SweepAccepted(BacktestAccepted):
 
 
 class Sweep(BaseModel):
-    """``combos`` are to be tried, ``tried`` were; ``results`` say what is best and how much of it may be luck."""
+    """``combos`` are to be tried, ``tried`` were, ``refused`` the strategy does not take.
+
+    ``results`` say what is best and how much of it may be luck.
+    """
 
     run_id: UUID
     strategy: str

@@ -71,12 +71,12 @@ async def run_sweep(
                 config=run.request.model_dump(mode="json"),
                 provenance=data.made_of,
                 engine=engine,
-                combos=run.drive.total,
+                combos=run.sets,
                 final_stage=run.last,
             )
         )
         # The returns of so many sets as are looked at; of more they would be most of what is sent and stored.
-        keeps = run.drive.total <= MOST_JUDGED
+        keeps = run.sets <= MOST_JUDGED
         work = await asyncio.to_thread(data.work, f"{run_id}/{owner}", run.request, keeps_returns=keeps)
         await asyncio.to_thread(pool.begin, work)
         if not await run.do():
@@ -112,13 +112,20 @@ class _Run:
         self.drive = Drive(
             kept, pool, known, request=request, engine=engine[0], leads=self.last, on_progress=on_progress
         )
-        self.drive.total = self._search.total + (min(_HELD, self._search.total) if self._split else 0)
+        self.drive.held_total = min(_HELD, self._search.total) if self._split else 0
+        self.drive.total = self._search.total + self.drive.held_total
+
+    @property
+    def sets(self) -> int:
+        """So many are to be tried; the runs on what is held out are of some of them again."""
+        return self._search.total
 
     def counts(self) -> dict[str, Any]:
         return {
             "engine": self._engine[0],
             "engine_why": self._engine[1],
-            "combos": self.drive.total,
+            "combos": self.sets,
+            "tried": sum(item.asked.stage <= self.last for item in self.drive.known),
             "scored": len(self.drive.known),
             "scored_before": self.drive.before,
             "refused": self.drive.refused,

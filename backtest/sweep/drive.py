@@ -38,7 +38,8 @@ Window = tuple[int | None, int | None]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """``done`` of at most ``total`` sets are tried; ``rate`` is how many a second since this process began.
+    """``done`` of at most ``total`` runs are made, ``refused`` sets among them; ``rate`` is how many a second since
+    this process began. ``held`` of those done, and ``held_total`` of all, are of sets on what was held out.
 
     ``eta_s`` is how long the rest takes at that rate. ``best`` are the searched parameters that are best so far,
     ``value`` their ``objective``.
@@ -52,6 +53,8 @@ class Progress:
     objective: str
     best: Mapping[str, Number] | None
     value: float | None
+    held: int = 0
+    held_total: int = 0
 
     def plain(self) -> dict[str, Any]:
         """As the stream tells it."""
@@ -64,6 +67,8 @@ class Progress:
             "objective": self.objective,
             "best": self.best,
             "value": self.value,
+            "held": self.held,
+            "held_total": self.held_total,
         }
 
 
@@ -135,7 +140,8 @@ class Drive:
     """One process's part of a search: ``known`` is everything that is kept, by stage, in the order in which it came.
 
     ``request`` is the search, or one of several alike. ``total`` and ``refused`` are those of all that is to be done,
-    as far as it is known; ``leads`` is the stage whose best set progress tells of.
+    as far as it is known, ``held_total`` of which are to be done on what was held out, in the stage after ``leads``,
+    the stage whose best set progress tells of.
     """
 
     def __init__(
@@ -151,11 +157,12 @@ class Drive:
     ) -> None:
         self.known = list(known)
         self.before = len(self.known)
-        self.total, self.refused = 0, 0
+        self.total, self.refused, self.held_total = 0, 0, 0
+        self._after = sum(item.asked.stage > leads for item in self.known)
         self._kept, self._pool, self._tell = kept, pool, on_progress
         self._goal, self._space = request.goal(), request.space()
         self._slow, self._learns = engine == "reference", request.method == "optuna"
-        self._leader = _Leader(self._goal, leads)
+        self._leads, self._leader = leads, _Leader(self._goal, leads)
         self._leader.see(self.known)
         self._began = time.monotonic()
         self._others = 0
@@ -248,6 +255,7 @@ class Drive:
         # Where they are kept they can be read again: a million of them would not fit beside each other.
         bare = [replace(item, score=replace(item.score, returns=None)) for item in kept]
         self.known += bare
+        self._after += sum(item.asked.stage > self._leads for item in bare)
         self._leader.see(bare)
         return await self._said(rows)
 
@@ -271,6 +279,8 @@ class Drive:
             objective=self._goal.metric,
             best=None if leader is None else self._space.searched(leader.asked.params),
             value=None if leader is None else self._goal.value(leader.score),
+            held=self._after if self.held_total else 0,
+            held_total=self.held_total,
         )
 
 

@@ -100,6 +100,7 @@ def test_the_goal_of_a_file_is_kept_with_the_sweep_and_what_is_held_out_is_told(
     drawdowns = [item["metrics"]["max_drawdown"] for item in best]
     assert drawdowns == sorted(drawdowns)
     assert [item["number"] for item in result["holdout"]["sets"]] == [item["number"] for item in best]
+    assert (shown["tried"], shown["combos"], result["combos"]) == (4, 4, 4)
     assert "Held out were the last" in stored.run("sweep", "show", result["run_id"]).out
 
 

@@ -126,13 +126,24 @@ async def test_a_sweep_that_runs_is_followed_by_the_stream(browser: Browser, ser
     await page.wait_for_selector("#runs tbody tr")
     [(run_id, _)] = server.swept
     await JOBS.take(records.connection, run_id, uuid4())
-    news = {"status": "running", "progress": 0.25, "done": 500, "total": 2000, "refused": 0, "rate": 83.3, "eta_s": 18}
+    news = {
+        "status": "running",
+        "progress": 0.25,
+        "done": 640,
+        "total": 2060,
+        "refused": 100,
+        "rate": 83.3,
+        "eta_s": 18,
+    }
+    news |= {"held": 40, "held_total": 60}
     best = {"objective": "sharpe", "best": {"period": 7}, "value": 1.25}
     # Once for the page to read that it runs, and then for what it says of it.
     await JOBS.tell(records.connection, run_id, news | best)
     await page.get_by_text("83.3 sets/s, 18 s left").wait_for()
     shown = await page.inner_text("#runs tbody tr")
-    assert ("period 7, so far" in shown, "1.25" in shown, "500 of 2,000" in shown, "25 %" in shown) == (True,) * 4
+    assert ("period 7, so far" in shown, "1.25" in shown, "500 of 2,000, 100 refused" in shown, "25 %" in shown) == (
+        True,
+    ) * 4
     await keep(page, "sweep-runs")
     assert complaints == []
 

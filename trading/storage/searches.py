@@ -40,13 +40,16 @@ class ResultRow:
 class Searches(Jobs):
     """The searches of ``table``, whose scores are in ``results``; ``name`` is what one is called.
 
+    What is kept of stages after ``final_stage`` was run on what a search ``holds_out``: it is not counted as tried.
+
     Guarantees: a score is kept once, however often it is stored; whoever takes a search over is the only one whose
     writes count from then on.
     """
 
-    def __init__(self, table: str, results: str, name: str) -> None:
+    def __init__(self, table: str, results: str, name: str, *, holds_out: bool = False) -> None:
         super().__init__(table)
         self.results, self._name = results, name
+        self._counted = f"stage <= {table}.final_stage" if holds_out else "true"
 
     async def queue(
         self, connection: Connection, run_id: UUID, config: dict[str, Any], files: Mapping[str, str] | None = None
@@ -110,14 +113,19 @@ class Searches(Jobs):
 
     async def store(self, connection: Connection, run_id: UUID, rows: Sequence[ResultRow]) -> None:
         """Keep ``rows``, in the transaction of a ``beat``."""
-        status = await connection.execute(
+        await connection.execute(
             f"""
-            insert into {self.results} (run_id, stage, number, params, metrics, trades, returns)
-            select $1, stage, number, params::jsonb, metrics::jsonb, trades, returns::float8[]
-            from unnest($2::int[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::text[])
-                as fresh (stage, number, params, metrics, trades, returns)
-            on conflict do nothing
-            """,  # noqa: S608 - our name
+            with kept as (
+                insert into {self.results} (run_id, stage, number, params, metrics, trades, returns)
+                select $1, stage, number, params::jsonb, metrics::jsonb, trades, returns::float8[]
+                from unnest($2::int[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::text[])
+                    as fresh (stage, number, params, metrics, trades, returns)
+                on conflict do nothing
+                returning stage
+            )
+            update {self._table} set tried = tried + (select count(*) from kept where {self._counted})
+            where run_id = $1
+            """,  # noqa: S608 - our names
             run_id,
             [row.stage for row in rows],
             [row.number for row in rows],
@@ -125,12 +133,6 @@ class Searches(Jobs):
             [json.dumps(row.metrics) for row in rows],
             [row.trades for row in rows],
             [None if row.returns is None else "{" + ",".join(map(repr, row.returns)) + "}" for row in rows],
-        )
-        fresh = int(status.rsplit(" ", 1)[-1])
-        await connection.execute(
-            f"update {self._table} set tried = tried + $2 where run_id = $1",  # noqa: S608 - our name
-            run_id,
-            fresh,
         )
 
     async def beat(

@@ -274,6 +274,10 @@ async def test_what_is_held_out_chooses_nothing_and_tells_how_the_best_did(store
     scores = await scores_of(store, run_id)
     assert {stage for stage, _ in scores} == {0, 1}
     assert (told[-1].done, told[-1].total, result["tried"]) == (10, 10, 5)
+    # Whoever counts sets leaves out the runs of some of them again.
+    assert (told[-1].held, told[-1].held_total, result["combos"]) == (5, 5, 5)
+    row = await row_of(store, run_id)
+    assert (row["tried"], row["combos"]) == (5, 5)
     base = wanted().backtest
     for n, item in enumerate(held["sets"]):
         params = scores[1, item["number"]][0]
@@ -285,6 +289,15 @@ async def test_what_is_held_out_chooses_nothing_and_tells_how_the_best_did(store
             _, summary, _ = run_backtest(alone, [load_file(file, MARKET, alone)], "alone")
             assert metrics["sharpe"] == pytest.approx(summary["sharpe"], rel=1e-9), (n, span)
     assert any("Held out were the last 9 days" in text for text in result["words"])
+
+
+async def test_what_a_strategy_refuses_is_counted_by_itself(store: Database, file: Path) -> None:
+    grid = {"fast": [2, 4], "slow": [3, 6]}
+    run_id = await queued(store, wanted("sma_cross", grid=grid))
+    result = await run_sweep(store, run_id, HerePool(), {MARKET: file})
+    row = await row_of(store, run_id)
+    assert (row["tried"], row["refused"], row["combos"]) == (3, 1, 4)
+    assert (result["tried"], result["refused"], result["combos"]) == (3, 1, 4)
 
 
 async def test_a_range_too_short_to_hold_a_part_out_is_refused(store: Database, tmp_path: Path) -> None:
