@@ -11,6 +11,7 @@ from backtest.requests import RunRequest
 from backtest.sources import Source, span_of
 from trading.accounts.records import Order
 from trading.config.costs import Charges
+from trading.config.model import StrategyInstance
 from trading.intervals import MINUTE, MINUTE_MS
 from trading.markets import split_market
 from trading.strategies.registry import load_strategy
@@ -89,12 +90,11 @@ def _entries(request: RunRequest, sources: Sequence[Source]) -> list[str]:
             f"The capital is divided over {parts} parts, one for each instance, market and interval, by the instances'"
             " shares; each part trades its own."
         )
-    ways = {(item.leverage, item.size) for item in request.configured}
-    for item in request.configured if len(ways) > 1 else request.configured[:1]:
-        whose = f"{item.name}: " if len(ways) > 1 else ""
-        share = "the whole equity" if item.size == 1 else f"{item.size:.2%} of the equity"
-        rounded = f"; quantities are whole lots of {next(iter(lots.values()))}" if len(lots) == 1 else ""
-        lines.append(f"{whose}Every entry uses {share} times {item.leverage}{rounded}.")
+    sizes = [_size(item) for item in request.configured]
+    rounded = f"; quantities are whole lots of {next(iter(lots.values()))}" if len(lots) == 1 else ""
+    for item, size in list(zip(request.configured, sizes, strict=True))[: None if len(set(sizes)) > 1 else 1]:
+        whose = f"{item.name}: " if len(set(sizes)) > 1 else ""
+        lines.append(f"{whose}{size}{rounded}.")
     for item in request.configured:
         rules = item.entries
         if rules.order_type != "market":
@@ -102,19 +102,34 @@ def _entries(request: RunRequest, sources: Sequence[Source]) -> list[str]:
             pays = "maker fee, no slippage" if rules.order_type == "limit" else "taker fee and slippage"
             lines.append(
                 f"{whose}Entries are {rules.order_type} orders {rules.offset_bps:f} bps from the decision's close for"
-                f" {rules.expires_candles} candles; filled inside the first minute that reaches the price: {pays}."
+                f" {_count(rules.expires_candles)}; filled inside the first minute that reaches the price: {pays}."
             )
         elif load_strategy(item.strategy, item.params, item.source).entry is not None:
             whose = f"{item.name}: " if len(request.configured) > 1 else ""
             lines.append(
-                f"{whose}Entries at a price of the strategy's own are limit or stop orders for {rules.expires_candles}"
-                " candles; filled inside the first minute that reaches the price: a limit for the maker fee without"
-                " slippage, a stop for the taker fee with it."
+                f"{whose}Entries at a price of the strategy's own are limit or stop orders for"
+                f" {_count(rules.expires_candles)}; filled inside the first minute that reaches the price: a limit for"
+                " the maker fee without slippage, a stop for the taker fee with it."
             )
     if len(lots) > 1:
         told = ", ".join(f"{lot} on {name}" for name, lot in lots.items())
         lines.append(f"Quantities are whole lots of {told}.")
     return lines
+
+
+def _count(candles: int) -> str:
+    return "1 candle" if candles == 1 else f"{candles} candles"
+
+
+def _size(item: StrategyInstance) -> str:
+    """What an entry of ``item`` costs, which lots and a strategy's own sizing say for themselves."""
+    share = "the whole equity" if item.size == 1 else f"{item.size:.2%} of the equity"
+    strategy = load_strategy(item.strategy, item.params, item.source)
+    if hasattr(strategy.start, "lots"):
+        return f"Every lot costs what the strategy gives it: an amount, or a share of {share} times {item.leverage}"
+    if strategy.sizing is not None:
+        return f"Every entry uses the share that the strategy's sizing gives it of {share} times {item.leverage}"
+    return f"Every entry uses {share} times {item.leverage}"
 
 
 def _candles(request: RunRequest, sources: Sequence[Source]) -> list[str]:

@@ -13,6 +13,7 @@ from trading.intervals import iso
 __all__ = ["explained"]
 
 _SHOULD = "Input should be "
+_LONGEST = 60
 
 
 def explained(error: ValidationError) -> BadInput:
@@ -32,12 +33,16 @@ def explained(error: ValidationError) -> BadInput:
     cause = getattr(first.get("ctx", {}).get("error"), "__cause__", None)
     if isinstance(cause, BadInput):
         return BadInput(f"{field}: {cause.message}", field=field, value=cause.value, fix=cause.fix)
-    return BadInput(
-        f"{field}: {message}.",
-        field=field,
-        value=value,
-        fix=f"It should be {message.removeprefix(_SHOULD)}." if message.startswith(_SHOULD) else None,
-    )
+    if message.startswith(_SHOULD):
+        fix = f"It should be {message.removeprefix(_SHOULD)}."
+        return BadInput(f"{field} cannot be {_shown(value)}.", field=field, value=value, fix=fix)
+    return BadInput(f"{field}: {message}.", field=field, value=value)
+
+
+def _shown(value: Any) -> str:
+    """``value`` in a sentence; what is too long for one is not repeated there."""
+    text = str(value)
+    return text if 0 < len(text) <= _LONGEST else "this"
 
 
 def _of(given: Any, field: str) -> Any:

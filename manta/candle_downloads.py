@@ -63,7 +63,7 @@ async def run_request(request: Request, config_path: Path | None, *, quiet: bool
     settings = config.venues.of(request.venue)
     origin: Origin = "simulator" if is_loopback(urlsplit(settings.rest_url).hostname or "") else "venue"
     if origin == "simulator" and not quiet:
-        console.print(f"candles come from {settings.rest_url} on this machine, not from a real venue")
+        console.print(f"candles come from {settings.rest_url} on this machine, not from a real venue", markup=False)
     async with AsyncExitStack() as stack:
         stack.enter_context(logging_to(request.data_dir, request.venue))
         limits = running_limits(config, config_path)
@@ -134,7 +134,7 @@ async def _for_ever(history: History, markets: list[ScheduledDownloads], *, quie
         for downloads in markets:
             for done in await downloads.work(history, now_ms):
                 if not quiet:
-                    console.print(result_words(done._asdict()), soft_wrap=True)
+                    console.print(result_words(done._asdict()), soft_wrap=True, markup=False)
         left_ms = min(downloads.schedule.next_ms(now_ms) for downloads in markets) - clock.time_ns() // 1_000_000
         await asyncio.sleep(min(_LONGEST_SLEEP_S, max(0.05, left_ms / 1000)))
 

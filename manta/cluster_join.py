@@ -61,7 +61,7 @@ def join(options: JoinOptions) -> dict[str, Any]:
     try:
         node.start(head, port, own, cpus, options.object_store_mb)
         node.wait_joined(shown)
-        console.print(f"joined {shown} as {own} with {cpus} CPUs  (Ctrl-C leaves)")
+        console.print(f"joined {shown} as {own} with {cpus} CPUs  (Ctrl-C leaves)", markup=False)
         node.wait_end(shown)
     except KeyboardInterrupt:
         console.print("[dim]leaving …[/]")

@@ -271,6 +271,6 @@ async def _patiently(ask: Callable[[], Any], quiet: bool) -> Any:
             if attempt == _TRIES - 1 or wait_s > _LONGEST_WAIT_S:
                 raise
             if not quiet:
-                console.print(f"[dim]{error.message} Waiting {wait_s:.0f} s …[/]")
+                console.print(f"{error.message} Waiting {wait_s:.0f} s …", style="dim", markup=False)
             await asyncio.sleep(wait_s)
     raise AssertionError

@@ -44,7 +44,7 @@ def table_words(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Se
     for row in rows:
         table.add_row(*row)
     text = StringIO()
-    Console(file=text, width=200, highlight=False).print(table)
+    Console(file=text, width=200, highlight=False, emoji=False, markup=False).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
 from typing import Any, NoReturn
 
@@ -16,7 +17,8 @@ from trading.errors import MantaError
 
 __all__ = ["Terminated", "console", "error_body", "error_from", "fail", "finish", "guarded", "say_json"]
 
-console = Console(stderr=True, highlight=False)
+# Without emoji, for `0:100:5` in what a user wrote is no picture.
+console = Console(stderr=True, highlight=False, emoji=False)
 
 
 class Terminated(KeyboardInterrupt):
@@ -71,9 +73,14 @@ def fail(error: MantaError, *, as_json: bool) -> NoReturn:
 
 
 def guarded(work: Callable[[], Any], *, as_json: bool) -> Any:
-    """Run ``work``; a deliberate error becomes its paragraph and exit status, a signal 130 or 143."""
+    """Run ``work``; a deliberate error becomes its paragraph and exit status, a signal 130 or 143.
+
+    With ``as_json`` stdout is for the one JSON value: what strategies and objectives of the user's print meanwhile goes
+    to stderr.
+    """
     try:
-        return work()
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+            return work()
     except MantaError as error:
         fail(error, as_json=as_json)
     except KeyboardInterrupt as error:

@@ -16,7 +16,7 @@ __all__ = ["bar", "candle_bar"]
 @contextmanager
 def bar(text: str, total: float, *, quiet: bool) -> Iterator[Callable[[float], None]]:
     """A bar that is told how much is done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as progress:
         task = progress.add_task(text, total=total)
         yield lambda done: progress.update(task, completed=done)

@@ -67,7 +67,7 @@ def sweep_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
     """Score every combination of the grid, or some of them, and show the best beside how much of it may be luck."""
 
     def work() -> Any:
-        from backtest.honesty.grid import parse_axis
+        from backtest.honesty.grid import parse_grid
         from manta.backtests import BacktestArguments
         from manta.searching import Wanted
         from manta.sweeps import run_command
@@ -85,8 +85,7 @@ def sweep_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
             leverage=leverage,
             files=[str(file)] if file is not None else [],
         )
-        axes = dict(parse_axis(text) for text in grid)
-        wanted = Wanted(axes, random, optuna, halving, objective, min_trades, tuple(constraint or ()), seed)
+        wanted = Wanted(parse_grid(grid), random, optuna, halving, objective, min_trades, tuple(constraint or ()), seed)
         return run_command(arguments, wanted, config, holdout=holdout, workers=workers, yes=yes, quiet=as_json)
 
     result = guarded(work, as_json=as_json)

@@ -31,8 +31,8 @@ def show_words(row: Mapping[str, Any]) -> str:
     """The best beside how many were tried, then what tells skill from search."""
     if row.get("best") is None:
         refused = f", {row['refused']} more the strategy does not take" if row["refused"] else ""
-        of = row["combos"] or "its"
-        lines = [f"sweep {row['run_id']} is {row['status']}: {row['tried']} of {of} combinations{refused}"]
+        of = f"{row['combos'] or 'its'} combination{'' if row['combos'] == 1 else 's'}"
+        lines = [f"sweep {row['run_id']} is {row['status']}: {row['tried']} of {of}{refused}"]
         lines += [f"- {row['error']}"] if row.get("error") else []
         if row["status"] in ("stopped", "interrupted", "failed"):
             lines.append(f"- `manta sweep resume {row['run_id']}` goes on with it.")

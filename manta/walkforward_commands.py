@@ -68,7 +68,7 @@ def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
     """Try every combination, choose on each training window, and report only the windows after them."""
 
     def work() -> Any:
-        from backtest.honesty.grid import parse_axis
+        from backtest.honesty.grid import parse_grid
         from manta.backtests import BacktestArguments
         from manta.searching import Wanted
         from manta.walkforwards import Windows, run_command
@@ -86,8 +86,7 @@ def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
             leverage=leverage,
             files=[str(file)] if file is not None else [],
         )
-        axes = dict(parse_axis(text) for text in grid)
-        wanted = Wanted(axes, random, optuna, halving, objective, min_trades, tuple(constraint or ()), seed)
+        wanted = Wanted(parse_grid(grid), random, optuna, halving, objective, min_trades, tuple(constraint or ()), seed)
         windows = Windows(mode, train, test, purge, embargo)
         return run_command(arguments, wanted, windows, config, workers=workers, quiet=as_json)
 

@@ -218,6 +218,9 @@ def result_words(result: dict[str, Any]) -> str:
         return "–" if value is None else f"{value:.2f}"
 
     tested, search = result["out_of_sample"], result["search"]
+    # The Sharpe ratio stands there whatever is chosen by; stored runs of earlier versions knew nothing else.
+    objective = result.get("objective", "sharpe")
+    chosen_by = [] if objective == "sharpe" else [objective.replace("_", " ")]
     lines = [
         f"walk-forward {result['run_id']}",
         "",
@@ -229,13 +232,17 @@ def result_words(result: dict[str, Any]) -> str:
         "",
         *(f"- {text}" for text in result["words"]),
         "",
-        f"{'test':26}{'chosen':30}{'trained':>9}{'tested':>9}{'return':>9}{'trades':>8}",
+        f"{'':56}{''.join(name.rjust(14) for name in chosen_by)}{'Sharpe':>9}{'Sharpe':>9}",
+        f"{'test':26}{'chosen':30}{'trained'.rjust(14) * len(chosen_by)}"
+        f"{'trained':>9}{'tested':>9}{'return':>9}{'trades':>8}",
     ]
     for fold in result["folds"]:
         days = " to ".join(_day(fold[name]) for name in ("test_start", "test_end"))
         params = ", ".join(f"{name} {fold['params'][name]:g}" for name in result["grid"])
+        values = ["–" if fold["train_value"] is None else f"{fold['train_value']:.4g}"] if chosen_by else []
         lines.append(
-            f"{days:26}{params:30}{number(fold['train_sharpe']):>9}{number(fold['test_sharpe']):>9}"
+            f"{days:26}{params:30}{''.join(value.rjust(14) for value in values)}"
+            f"{number(fold['train_sharpe']):>9}{number(fold['test_sharpe']):>9}"
             f"{percent(fold['test_return']):>9}{fold['trades']:>8}"
         )
     lines += ["", *(f"- {text}" for text in result["assumptions"])]

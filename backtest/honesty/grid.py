@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 from trading.errors import BadInput
 
-__all__ = ["MOST_VALUES", "parse_axis"]
+__all__ = ["MOST_VALUES", "parse_axis", "parse_grid"]
 
 Number = int | float
 MOST_VALUES = 2000
+
+
+def parse_grid(texts: Iterable[str]) -> dict[str, list[Number]]:
+    """Each of ``texts`` as ``parse_axis`` reads it, by name; BadInput also for a name that is given twice."""
+    axes: dict[str, list[Number]] = {}
+    for text in texts:
+        name, values = parse_axis(text)
+        if name in axes:
+            raise BadInput(
+                f"--grid gives {name} twice.",
+                field="grid",
+                value=text,
+                fix=f"Give all its values at once, such as {name}=A,B,C.",
+            )
+        axes[name] = values
+    return axes
 
 
 def parse_axis(text: str) -> tuple[str, list[Number]]:
@@ -20,8 +37,9 @@ def parse_axis(text: str) -> tuple[str, list[Number]]:
             raise ValueError
         if ":" in values:
             first, last, step = (Decimal(part) for part in values.split(":"))
-            if step <= 0 or last < first or (last - first) / step >= MOST_VALUES:
+            if not (first.is_finite() and last.is_finite() and step.is_finite()):
                 raise ValueError
+            _check_range(name.strip(), text, first, last, step)
             numbers = [first + step * n for n in range(int((last - first) / step) + 1)]
         else:
             numbers = [Decimal(part) for part in values.split(",")]
@@ -35,6 +53,19 @@ def parse_axis(text: str) -> tuple[str, list[Number]]:
             fix="Write NAME=FIRST:LAST:STEP or NAME=A,B,C, such as period=20:60:10.",
         ) from error
     return name.strip(), list(dict.fromkeys(_plain(number) for number in numbers))
+
+
+def _check_range(name: str, text: str, first: Decimal, last: Decimal, step: Decimal) -> None:
+    if step <= 0:
+        wrong, fix = f"has the step {step}", f"Give a step above 0, such as {name}=20:60:10."
+    elif last < first:
+        wrong, fix = f"goes down from {first} to {last}", f"Write the lower end first: {name}={last}:{first}:{step}."
+    elif (last - first) / step >= MOST_VALUES:
+        wrong = f"has more than {MOST_VALUES:,} values"
+        fix = f"Give a larger step, {(last - first) / 100:g} for 101 values."
+    else:
+        return
+    raise BadInput(f"--grid {text!r} {wrong}.", field="grid", value=text, fix=fix)
 
 
 def _plain(number: Decimal) -> Number:

@@ -67,7 +67,10 @@ class WalkForwardRequest(BaseModel):
         search = self.search()
         if search.combos < 2:
             raise BadInput(
-                f"The grid has {search.combos} combinations.", field="grid", value=search.combos, fix="Give 2 at least."
+                f"The grid has {search.combos} combination{'s' if search.combos != 1 else ''}.",
+                field="grid",
+                value=search.combos,
+                fix="Give 2 at least.",
             )
         if self.embargo and not self.once:
             raise ValueError(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["words_of"]
+__all__ = ["few_trades", "overfitting_words", "words_of"]
 
 
 def words_of(result: dict[str, Any]) -> list[str]:
@@ -16,10 +17,34 @@ def words_of(result: dict[str, Any]) -> list[str]:
     ]
 
 
+def overfitting_words(overfit: Mapping[str, float]) -> str:
+    """Of the probability of backtest overfitting, ``pbo``, and how often the chosen set loses money, ``loss``.
+
+    The first is about ranks: what is chosen can be better than most and lose money all the same.
+    """
+    said = f"Probability of backtest overfitting {overfit['pbo']:.0%}:"
+    lost = f"{overfit['loss']:.0%} of cases"
+    if overfit["pbo"] >= 0.4:
+        return (
+            f"{said} choosing by the past is no better than chance. What looks best in one half of the days loses money"
+            f" in the other in {lost}."
+        )
+    joined = "but" if overfit["loss"] >= 0.5 else "and"
+    return (
+        f"{said} what looks best in one half of the days is mostly better than the median set in the other, {joined}"
+        f" loses money there in {lost}."
+    )
+
+
+def few_trades(count: int) -> str:
+    return f"{count} trade is" if count == 1 else f"{count} trades are"
+
+
 def _tested(figures: dict[str, Any], baselines: dict[str, Any], skill: float | None) -> list[str]:
+    closed = f"{figures['trades']} closed trade{'s' if figures['trades'] != 1 else ''}"
     said = [
-        f"Out of sample it returned {figures['total_return']:+.1%} in {figures['days']} days"
-        f" with {figures['trades']} closed trades; at twice the costs {figures['pessimistic_return']:+.1%}."
+        f"Out of sample it returned {figures['total_return']:+.1%} in {figures['days']} days with {closed};"
+        f" at twice the costs {figures['pessimistic_return']:+.1%}."
     ]
     held = baselines["buy_and_hold"]
     if held is not None:
@@ -28,7 +53,7 @@ def _tested(figures: dict[str, Any], baselines: dict[str, Any], skill: float | N
     if skill is not None:
         said.append(f"The probability that its true Sharpe ratio is above 0 is {skill:.0%}.")
     if figures["trades"] < 30:
-        said.append(f"{figures['trades']} trades are too few to tell skill from luck, whatever the figures say.")
+        said.append(f"{few_trades(figures['trades'])} too few to tell skill from luck, whatever the figures say.")
     return said
 
 
@@ -36,13 +61,7 @@ def _searched(search: dict[str, Any]) -> list[str]:
     said = []
     overfit = search["overfitting"]
     if overfit is not None:
-        meaning = (
-            "choosing by the past is no better than chance" if overfit["pbo"] >= 0.4 else "the choice carries over"
-        )
-        said.append(
-            f"Probability of backtest overfitting {overfit['pbo']:.0%}: {meaning}. What looks best in one half of the"
-            f" days loses money in the other in {overfit['loss']:.0%} of cases."
-        )
+        said.append(overfitting_words(overfit))
     deflated = search["deflated_sharpe"]
     if deflated is not None:
         meaning = "is likely skill" if deflated >= 0.95 else "may be luck"

@@ -62,9 +62,14 @@ def bullets(items: Iterable[str]) -> str:
 
 
 def made_of(provenance: Mapping[str, object]) -> str:
-    """What a run was made of, as a table."""
+    """What a run was made of, as a table; the times of its first and last candle are for people."""
+
+    def shown(name: str, value: object) -> str:
+        return f"{minute(value)} UTC" if name in ("first", "last") and isinstance(value, int) else str(value)
+
     return table(
-        ["", ""], [[escape(name), escape(str(value))] for name, value in provenance.items() if value is not None]
+        ["", ""],
+        [[escape(name), escape(shown(name, value))] for name, value in provenance.items() if value is not None],
     )
 
 

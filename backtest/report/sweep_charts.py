@@ -41,8 +41,10 @@ def parallel(
     return f'<svg viewBox="0 0 {_WIDTH} {height}" role="img">{"".join(parts)}</svg>'
 
 
-def scatter(points: Sequence[tuple[float, float]], across: str, up: str, shown: Callable[[float], str]) -> str:
-    """A dot a point, the first of them marked, with the line on which both values are the same."""
+def scatter(
+    points: Sequence[tuple[float, float]], across: str, up: str, shown: Callable[[float], str], *, marked: bool
+) -> str:
+    """A dot a point, with the line on which both values are the same; the first of them ``marked``, or none."""
     if len(points) < 2:
         return "<p class=soft>There is too little to draw.</p>"
     height, left = 300, 90
@@ -58,9 +60,8 @@ def scatter(points: Sequence[tuple[float, float]], across: str, up: str, shown: 
     parts = [f'<line class="other" x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}"/>']
     for n, point in reversed(list(enumerate(points))):
         x, y = place(point)
-        parts.append(
-            f'<circle class="{"first" if n == 0 else "dot"}" cx="{x:.1f}" cy="{y:.1f}" r="{6 if n == 0 else 4}"/>'
-        )
+        kind, radius = ("first", 6) if marked and n == 0 else ("dot", 4)
+        parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>')
     parts += [
         f'<text x="{x0:.1f}" y="{height - 10}">{escape(shown(low))}</text>',
         f'<text x="{x1:.1f}" y="{height - 10}" text-anchor="end">{escape(f"{across}: {shown(high)}")}</text>',

@@ -131,13 +131,22 @@ def _held(results: Mapping[str, Any], rows: Sequence[Row], axes: Sequence[str]) 
     name = objective.replace("_", " ")
     head = [*axes, f"{name} in sample", "held out", "return in sample", "held out", "trades in sample", "held out"]
     pairs = [(item["value"], item["held_value"]) for item in held["sets"] if item["held_value"] is not None]
-    chart = scatter(pairs, f"{name} in sample", f"{name} held out", lambda value: _plain(objective, value))
+    # What is drawn first is marked as the best, which it is only where the best has a value held out.
+    marked = bool(held["sets"]) and held["sets"][0]["held_value"] is not None
+    chart = scatter(
+        pairs, f"{name} in sample", f"{name} held out", lambda value: _plain(objective, value), marked=marked
+    )
+    best = "the best is marked" if marked else f"the best has no {name} held out and so no dot"
     tie = held["rank_correlation"]
-    correlated = "" if tie is None else f" Rank correlation {tie:+.2f}: near 1 the order held, near 0 it was luck."
+    correlated = (
+        ""
+        if tie is None
+        else f" Rank correlation of {len(pairs)} sets {tie:+.2f}: near 1 the order held, near 0 it was luck."
+    )
     return f"{chart}{table(head, shown)}", (
         f"Chosen on {day(results['start'])} to {day(held['start'])}, then run on {day(held['start'])} to"
-        f" {day(held['end'])}, which chose nothing. A dot is one of the best {len(held['sets'])} sets, the best is"
-        f" marked; on the dashed line both are the same.{correlated}"
+        f" {day(held['end'])}, which chose nothing. Of the best {len(held['sets'])} sets, the {len(pairs)} with"
+        f" a value held out are dots; {best}; on the dashed line both are the same.{correlated}"
     )
 
 

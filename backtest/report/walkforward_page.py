@@ -90,18 +90,28 @@ def _beside(results: Mapping[str, Any]) -> str:
 
 
 def _folds(results: Mapping[str, Any]) -> str:
+    # The Sharpe ratio stands there whatever is chosen by; stored runs of earlier versions knew nothing else.
+    objective = results.get("objective", "sharpe")
+    chosen_by = [] if objective == "sharpe" else [f"{objective.replace('_', ' ')}, trained"]
     rows = [
         [
             f"{fold['number']}", f"{day(fold['train_start'])} to {day(fold['train_end'])}",
             f"{day(fold['test_start'])} to {day(fold['test_end'])}",
-            escape(_params({name: fold["params"][name] for name in results["grid"]})), number(fold["train_sharpe"]),
+            escape(_params({name: fold["params"][name] for name in results["grid"]})),
+            *([_plain(fold["train_value"])] if chosen_by else []), number(fold["train_sharpe"]),
             number(fold["test_sharpe"]), percent(fold["test_return"]), percent(fold["pessimistic_return"]),
             f"{fold['trades']:,}",
         ]
         for fold in results["folds"]
     ]  # fmt: skip
-    head = ["fold", "training", "test", "chosen", "Sharpe trained", "tested", "return", "twice the costs", "trades"]
-    return table(head, rows)
+    head = ["fold", "training", "test", "chosen", *chosen_by, "Sharpe, trained", "Sharpe, tested", "return",
+            "at twice the costs", "trades"]  # fmt: skip
+    return f'<div class="folds">{table(head, rows)}</div>'
+
+
+def _plain(value: float | None) -> str:
+    """Of any metric, be it a share or an amount."""
+    return "–" if value is None else f"{value:.4g}"
 
 
 def _honesty(results: Mapping[str, Any]) -> str:

@@ -14,8 +14,9 @@ from backtest.honesty.deflated_sharpe import deflated_sharpe
 from backtest.honesty.neighbourhood import neighbourhood
 from backtest.honesty.overfitting import overfitting
 from backtest.honesty.reality_check import reality_check
+from backtest.honesty.words import few_trades, overfitting_words
 from backtest.metrics.series import Floats
-from backtest.sweep.objective import Objective
+from backtest.sweep.objective import OWN, Objective
 from backtest.sweep.search import Scored
 from backtest.sweep.space import Space
 from trading.accounts.score import DAYS_A_YEAR
@@ -28,6 +29,8 @@ MOST_JUDGED = 20_000
 """Of more columns of daily returns the statistics that look at each take minutes and say the same."""
 _FIRST_HELD = 10
 """What was held out is summed up for so many of the best."""
+_LEAST_RANKED = 10
+"""Of fewer sets a rank correlation says nothing: of four, one order in 24 is perfect by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def held_out(goal: Objective, tally: Tally, outside: Sequence[Scored], span: tup
     """How the best sets did over ``span``, UTC ms, which chose nothing: ``outside`` are their scores there.
 
     ``rank_correlation`` is Spearman's, of the objective in sample and held out, over the sets in which both are
-    defined; ``profitable`` the share of sets that made money.
+    defined, and None of less than ten such; ``profitable`` the share of sets that made money.
     """
     there = {item.asked.number: item.score for item in outside}
     best = [(item, there[item.asked.number]) for item in ranked(goal, tally.last) if item.asked.number in there]
@@ -105,12 +108,12 @@ def held_out(goal: Objective, tally: Tally, outside: Sequence[Scored], span: tup
         "rank_correlation": _rank_correlation(pairs),
         "sets": sets,
     }
-    return {**found, "words": _held_words(found, goal)}
+    return {**found, "words": _held_words(found, goal, len(pairs))}
 
 
 def _rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Spearman's; None of less than three pairs, or where all are alike."""
-    if len(pairs) < 3:
+    """Spearman's; None of too few pairs, or where all are alike."""
+    if len(pairs) < _LEAST_RANKED:
         return None
     one, other = (_ranks([pair[side] for pair in pairs]) for side in (0, 1))
     if one.std() == 0 or other.std() == 0:
@@ -127,21 +130,32 @@ def _ranks(values: Sequence[float]) -> Floats:
     return middles
 
 
-def _held_words(found: Mapping[str, Any], goal: Objective) -> list[str]:
+def _held_words(found: Mapping[str, Any], goal: Objective, compared: int) -> list[str]:
     if not found["sets"]:
         return []
     best = found["sets"][0]
     days = (found["end"] - found["start"]) / DAY_MS
     said = [
-        f"Held out were the last {days:.0f} days, which chose nothing: there the best has a {goal.metric} of"
-        f" {_number(best['held_value'])} and returned {best['held_metrics']['total_return'] or 0:+.1%};"
+        f"Held out were the last {days:.0f} days, which chose nothing: there the best {_held_value(best, goal)}"
+        f" and returned {best['held_metrics']['total_return'] or 0:+.1%};"
         f" {found['profitable']:.0%} of the best {len(found['sets'])} made money."
     ]
     tie = found["rank_correlation"]
     if tie is not None:
         meaning = "better in sample was better there, too" if tie >= 0.3 else "better in sample was no better there"
-        said.append(f"Rank correlation of the best, in sample with held out, {tie:+.2f}: {meaning}.")
+        said.append(f"Rank correlation of {compared} sets, in sample with held out, {tie:+.2f}: {meaning}.")
     return said
+
+
+def _held_value(best: Mapping[str, Any], goal: Objective) -> str:
+    """What the objective of the best is where it was held out, or why it is none."""
+    if best["held_value"] is not None:
+        article = "an" if goal.metric == OWN else "a"
+        return f"has {article} {goal.metric} of {_number(best['held_value'])}"
+    closed = f"{best['held_trades']} closed trade{'s' if best['held_trades'] != 1 else ''}"
+    if goal.metric == OWN:
+        return f"has no {goal.metric} (its function gave no number, with {closed})"
+    return f"has no {goal.metric} (it is not defined, with {closed})"
 
 
 def best_of(goal: Objective, tally: Tally) -> Scored:
@@ -152,7 +166,7 @@ def best_of(goal: Objective, tally: Tally) -> Scored:
     defined = sum(goal.value(item.score) is not None for item in tally.last)
     if not defined:
         raise BadInput(
-            f"{goal.metric} is not defined for any of the {len(tally.last)} combinations that were tried.",
+            f"{goal.metric} is not defined for any of {_combinations(len(tally.last))} tried.",
             field="objective",
             value=goal.metric,
             fix="Choose a longer range, shorter periods so that there are trades, or another --objective.",
@@ -160,11 +174,15 @@ def best_of(goal: Objective, tally: Tally) -> Scored:
     wanted = [f"{goal.min_trades} closed trades"] if goal.min_trades else []
     wanted += [str(item) for item in goal.constraints]
     raise BadInput(
-        f"None of the {len(tally.last)} combinations that were tried has {' and '.join(wanted)}.",
+        f"None of {_combinations(len(tally.last))} tried has {' and '.join(wanted)}.",
         field="constraint" if goal.constraints else "min_trades",
         value=", ".join(wanted),
         fix="Ask for less; the scores are kept, and `manta sweep best` shows them by any metric.",
     )
+
+
+def _combinations(count: int) -> str:
+    return "the 1 combination that was" if count == 1 else f"the {count} combinations that were"
 
 
 def _plain(item: Scored) -> dict[str, Any]:
@@ -195,7 +213,7 @@ def _returns(tally: Tally) -> Floats | None:
 def _words(result: Mapping[str, Any], goal: Objective) -> list[str]:
     best, tried = result["best"], result["tried"]
     said = [
-        f"{tried} combinations were tried"
+        f"{tried} combination{'s were' if tried != 1 else ' was'} tried"
         + (f", {result['refused']} more the strategy does not take" if result["refused"] else "")
         + f"; the best {goal.metric} of {tried} is {_number(best['value'])}, in sample: expect less."
     ]
@@ -205,10 +223,7 @@ def _words(result: Mapping[str, Any], goal: Objective) -> list[str]:
         said.append(f"Deflated Sharpe ratio {deflated:.0%}: the best of {tried} {meaning}, given the search.")
     overfit = result["overfitting"]
     if overfit is not None:
-        meaning = (
-            "choosing by the past is no better than chance" if overfit["pbo"] >= 0.4 else "the choice carries over"
-        )
-        said.append(f"Probability of backtest overfitting {overfit['pbo']:.0%}: {meaning}.")
+        said.append(overfitting_words(overfit))
     checked = result["reality_check"]
     if checked is not None:
         meaning = "the best beats cash" if checked <= 0.05 else "that the best beats cash is not shown"
@@ -218,7 +233,7 @@ def _words(result: Mapping[str, Any], goal: Objective) -> list[str]:
         meaning = "a plateau" if near["stability"] >= 0.7 else "a lonely peak"
         said.append(f"Parameters next to the best score {near['stability']:.0%} of it in the median: {meaning}.")
     if best["trades"] < 30:
-        said.append(f"{best['trades']} trades are too few to tell skill from luck, whatever the figures say.")
+        said.append(f"{few_trades(best['trades'])} too few to tell skill from luck, whatever the figures say.")
     said.append("What is chosen here is judged out of sample by `manta walkforward run`.")
     return said
 

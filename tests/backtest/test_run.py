@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 from pydantic import ValidationError
 
+from backtest.assumptions import assumptions_of
 from backtest.run import BacktestRequest, Source, book_of, load_sources, resolve_symbol, run_backtest, run_stored
 from tests.trading.series import MARKET, at, random_minutes
 from tests.trading.strategies.own import text
@@ -161,6 +162,23 @@ def test_entries_that_were_not_filled_are_counted() -> None:
     told = f"Of {len(rested)} entry orders that rested, {expired + changed} were not filled: {expired} expired,"
     assert f"{told} {changed} its target changed." in summary["assumptions"]
     assert any("Entries are limit orders 40 bps" in line for line in summary["assumptions"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"size": "0.5"}, "Every entry uses 50.00% of the equity times 1; quantities"),
+        ({"strategy": "dip", "params": {}, "leverage": "2"}, "a share of the whole equity times 2; quantities"),
+        (
+            {"strategy": "mine", "params": {}, "source": text("return LONG", more="def sizing(now, p): return 0.1")},
+            "Every entry uses the share that the strategy's sizing gives it of the whole equity times 1; quantities",
+        ),
+    ],
+)
+def test_what_an_entry_costs_is_told_as_the_strategy_has_it(changes: dict[str, Any], words: str) -> None:
+    [line] = [line for line in assumptions_of(request(**changes), source()) if "quantities are whole lots" in line]
+    assert words in line
+    assert ("Every lot" in line) == (changes.get("strategy") == "dip")
 
 
 def test_a_price_of_entry_at_the_close_is_a_limit_order_at_no_distance() -> None:

@@ -85,7 +85,10 @@ def test_the_goal_of_a_file_is_kept_with_the_sweep_and_what_is_held_out_is_told(
     stored: Place, file: Path, tmp_path: Path
 ) -> None:
     own = tmp_path / "calm.py"
-    own.write_text("def objective(metrics):\n    return -metrics['max_drawdown']\n", encoding="utf-8")
+    own.write_text(
+        "print('loaded')\ndef objective(metrics):\n    print('asked')\n    return -metrics['max_drawdown']\n",
+        encoding="utf-8",
+    )
     wanted = ("--grid", "period=3:12:3", "--objective", str(own), "--holdout", "40%", "--file", str(file))
     made = stored.run(*RUN, *wanted, "--json")
     assert made.status == 0, made.err
@@ -94,8 +97,10 @@ def test_the_goal_of_a_file_is_kept_with_the_sweep_and_what_is_held_out_is_told(
     shown = stored.run("sweep", "show", result["run_id"], "--json").value
     assert (shown["objective"], shown["request"]["objective_source"].splitlines()[0]) == (
         "objective",
-        "def objective(metrics):",
+        "print('loaded')",
     )
+    # What the file prints does not stand beside the JSON.
+    assert ("loaded" in made.err, made.out.count("\n")) == (True, 1)
     best = stored.run("sweep", "best", result["run_id"], "--json").value["best"]
     drawdowns = [item["metrics"]["max_drawdown"] for item in best]
     assert drawdowns == sorted(drawdowns)
@@ -139,6 +144,7 @@ def _check_full_disk(place: Place, run_id: str, tmp_path: Path) -> None:
     [
         (("--grid", "period"), "grid"),
         (("--grid", "period=5:1:1"), "grid"),
+        (("--grid", "period=5,6", "--grid", "period=7"), "grid"),
         (("--grid", "perod=5,6"), "perod"),
         (("--grid", "period=0:10:5"), "period"),
         (("--grid", "period=5,6", "--objective", "sharp"), "objective"),
@@ -158,6 +164,12 @@ def test_a_wrong_argument_is_named_before_anything_starts(place: Place, argument
     assert answer.status == 2
     assert (answer.value["error"], answer.value["field"]) == ("BadInput", field)
     assert not place.data_dir.exists()
+
+
+def test_what_a_user_wrote_is_said_as_it_was_written(place: Place) -> None:
+    answer = place.run(*RUN, "--grid", "period=0:100:0.000001")
+    assert answer.status == 2
+    assert "'period=0:100:0.000001'" in answer.err
 
 
 @pytest.mark.parametrize(("last", "combos"), [("2:1000:1", 999**3), ("2:102:1", 101 * 999)])

@@ -259,7 +259,7 @@ def test_a_test_without_a_single_candle_keeps_its_money() -> None:
     [
         ({"train": 12}, "have no room"),
         ({"purge": 3}, "leave 1 of 4 days"),
-        ({"grid": {"period": [5]}}, "has 1 combinations"),
+        ({"grid": {"period": [5]}}, "has 1 combination\\."),
         ({"grid": {"perod": [5, 6]}}, "no parameter 'perod'"),
         ({"grid": {"period": [1, 3, 6]}}, "period is 1"),
         ({"embargo": 1, "min_trades": 3}, "embargo is 1, but this search"),

@@ -89,9 +89,19 @@ def test_a_page_stands_alone_and_shows_where_the_grid_is_good() -> None:
     assert "Sweep of &lt;macd&gt; on" in text
     assert "fast 8, slow 32, signal 5, only 1" in text
     assert "Only those with 5 closed trades and max_drawdown&lt;=0.3 count." in text
-    assert ("-1.23%" in text, "Rank correlation -1.00" in text, text.count('class="dot"')) == (True, True, 4)
+    assert ("-1.23%" in text, "Rank correlation of 5 sets -1.00" in text, text.count('class="dot"')) == (True, True, 4)
     assert text.count("<polyline") == 12
     assert "25.0%" in text
+
+
+def test_only_the_best_itself_is_marked_where_it_was_held_out() -> None:
+    marked = sweep_page(CONFIG, results(holdout=held()), rows(), {}, "17")
+    assert (marked.count('class="first"'), "the best is marked" in marked) == (1, True)
+    told = held()
+    told["sets"][0]["held_value"] = None
+    text = sweep_page(CONFIG, results(holdout=told), rows(), {}, "17")
+    assert (text.count('class="first"'), text.count('class="dot"')) == (0, 4)
+    assert "Of the best 5 sets, the 4 with a value held out are dots; the best has no sharpe held out" in text
 
 
 def test_a_map_shows_the_best_over_the_other_parameters() -> None:

@@ -115,3 +115,14 @@ def test_names_cannot_bring_markup_into_a_page(results: dict[str, Any]) -> None:
     text = walkforward_page({**results, "strategy": evil, "words": [evil], "market": evil}, {"file": evil}, evil)
     assert evil not in text
     assert "&lt;script&gt;" in text
+
+
+def test_folds_name_their_figures_and_times_are_for_people(results: dict[str, Any]) -> None:
+    plain = walkforward_page(results, {"first": 1_752_105_600_000, "code": "abc"})
+    assert re.findall("<th>([^<]*(?:trained|tested))</th>", plain) == ["Sharpe, trained", "Sharpe, tested"]
+    assert "2025-07-10 00:00 UTC" in plain
+    folds = [{**fold, "train_value": 0.04321} for fold in results["folds"]]
+    other = walkforward_page({**results, "objective": "total_return", "folds": folds})
+    heads = ["total return, trained", "Sharpe, trained", "Sharpe, tested"]
+    assert re.findall("<th>([^<]*(?:trained|tested))</th>", other) == heads
+    assert other.count("<td>0.04321</td>") == len(folds)
