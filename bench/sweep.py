@@ -138,7 +138,9 @@ async def measure(effort: Effort) -> Report:
         if times is not None:
             least = None if item.shorts else item.work.least
             figures.append(Figure(f"{item.name}, faster than {rival}", times, "×", least, at_least=True))
-        rows.append((item.name, item.ns, item.ns / read, times or "–", item.trades, item.compared, _agreed(item, own)))
+        rows.append(
+            (item.name, item.ns, item.ns / read, times or "–", item.trades, f"{item.compared:,}", _agreed(item, own))
+        )
         told = {"ns": item.ns, "ratio_vectorbt": times, "ratio_read": item.ns / read, "trades_equal": equal}
         if item.shorts:
             values[item.work.letter]["flip"] = told

@@ -230,7 +230,10 @@ def kinds_text(shape: Shape) -> str:
 
 def calls_text(shape: Shape) -> str:
     """The calls that make all columns of a stretch."""
-    return "".join(_CALL.format(place=place, name=f"kind{place}") for place in range(len(shape.kinds)))
+    return "".join(
+        (_CALL if lanes_of(kind) == 1 else _CALLS).format(place=place, name=f"kind{place}", lanes=lanes_of(kind))
+        for place, kind in enumerate(shape.kinds)
+    )
 
 
 def params_text(shape: Shape) -> str:
@@ -428,6 +431,17 @@ def codes_of(prices, out, holed, places, p_i, p_f, c, a, b, base, start, codes):
 _CALL = """
             for j in range(len({name}.need)):
                 feature{place}(bars, totals, {name}, j, start, a, b, base, out)
+"""
+
+_CALLS = """
+            j = 0
+            while j < len({name}.need):
+                if j + {lanes} <= len({name}.need):
+                    features{place}(bars, totals, {name}, j, start, a, b, base, out)
+                    j += {lanes}
+                else:
+                    feature{place}(bars, totals, {name}, j, start, a, b, base, out)
+                    j += 1
 """
 
 _BEGIN = """
