@@ -7,15 +7,16 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
 
 import trading.errors
 from trading.config.loading import InvalidConfig
-from trading.errors import MantaError
+from trading.errors import BadInput, MantaError
 
-__all__ = ["Terminated", "console", "error_body", "error_from", "fail", "finish", "guarded", "say_json"]
+__all__ = ["Terminated", "console", "error_body", "error_from", "fail", "finish", "guarded", "say_json", "write_text"]
 
 # Without emoji, for `0:100:5` in what a user wrote is no picture.
 console = Console(stderr=True, highlight=False, emoji=False)
@@ -96,3 +97,16 @@ def guarded(work: Callable[[], Any], *, as_json: bool) -> Any:
             )
         console.print("stopped")
         raise SystemExit(143 if isinstance(error, Terminated) else 130) from None
+
+
+def write_text(path: Path, text: str, option: str) -> None:
+    """Write a file that the user named by ``option``; BadInput when it cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be written: {error.strerror}.",
+            field=option,
+            value=str(path),
+            fix=f"Give another --{option}.",
+        ) from error

@@ -13,6 +13,7 @@ from backtest.report.page import page_of
 from backtest.report.table import trades_csv
 from backtest.reproduce import StoredBacktest, compare, read_backtest, reproduce
 from manta.backtests import files_of
+from manta.output import write_text
 from manta.service import database_target
 from trading.errors import BadInput
 from trading.storage.database import Database
@@ -55,12 +56,7 @@ def write_report(text: str, form: str, out: Path | None, config_path: Path | Non
         content = trades_csv(stored["report"])
     else:
         content = json.dumps({"run_id": str(run_id), **stored["report"], "provenance": stored["provenance"]}, indent=1)
-    try:
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise BadInput(
-            f"{path} cannot be written: {error.strerror}.", field="out", value=str(path), fix="Give another --out."
-        ) from error
+    write_text(path, content, "out")
     return {"path": str(path), "format": form}
 
 

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from pydantic import BaseModel
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
@@ -18,24 +19,16 @@ from backtest.sweep.drive import Progress
 from backtest.sweep.evaluator import engine_of
 from backtest.sweep.objective import OWN
 from backtest.sweep.pool import Pool
-from manta.backtests import BacktestArguments, left_out
+from manta.backtests import BacktestArguments, left_out, paths_of
 from manta.output import console
 from manta.service import database_target
 from manta.sweep_workers import sweep_workers
 from trading.errors import BadInput
 from trading.storage.database import Database
 from trading.storage.migrate import migrate, read_origin
+from trading.storage.searches import Searches
 
-__all__ = [
-    "UNFINISHED",
-    "Wanted",
-    "check_resumable",
-    "searching",
-    "share_of",
-    "told_engine",
-    "told_left_out",
-    "with_database",
-]
+__all__ = ["UNFINISHED", "Kind", "Wanted", "share_of", "told_engine", "told_left_out"]
 
 T = TypeVar("T")
 
@@ -78,8 +71,104 @@ class Wanted:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of search: its rows, the command that starts one, what one is called, and what does its work.
+
+    Every method raises BadInput where ``text`` names none.
+    """
+
+    jobs: Searches
+    command: str
+    name: str
+    run: Callable[[Database, UUID, Pool, Mapping[str, Path] | None, Callable[[Progress], None]], Awaitable[Any]]
+
+    def start(
+        self,
+        request: BaseModel,
+        files: Mapping[str, Path],
+        config_path: Path | None,
+        *,
+        workers: int | None,
+        quiet: bool,
+    ) -> Any:
+        """Make its row, and do it."""
+
+        async def work(database: Database) -> Any:
+            run_id, config = uuid4(), request.model_dump(mode="json")
+            await database.run(lambda connection: self.jobs.queue(connection, run_id, config, paths_of(files)))
+            return await self._done(database, run_id, files, config_path, workers=workers, quiet=quiet)
+
+        return self.with_database(config_path, work)
+
+    def resume(self, text: str, config_path: Path | None, *, workers: int | None, force: bool, quiet: bool) -> Any:
+        """Go on with one that was stopped, failed or interrupted; BadInput when it is done, or runs elsewhere and
+        nobody insists.
+        """
+        run_id = self.id_of(text)
+
+        async def work(database: Database) -> Any:
+            status = await database.run(lambda connection: self.jobs.status(connection, run_id))
+            if status is None:
+                raise self.unknown(text)
+            if status not in UNFINISHED and (status == "done" or not force):
+                shows = f"`manta {self.command} show {text}` shows it."
+                fix = shows if status == "done" else "Wait, or take it over with --force."
+                raise BadInput(f"{self.name} {text} is {status}.", field="run_id", value=text, fix=fix)
+            return await self._done(database, run_id, None, config_path, workers=workers, quiet=quiet)
+
+        return self.with_database(config_path, work)
+
+    def stop(self, text: str, config_path: Path | None) -> dict[str, Any]:
+        """Tell it to stop; what it has found is kept, and it can be resumed."""
+        run_id = self.id_of(text)
+
+        async def work(database: Database) -> dict[str, Any]:
+            before = await database.run(lambda connection: self.jobs.stop(connection, run_id))
+            if before is None:
+                raise self.unknown(text)
+            return {"run_id": text, "status": "stopped" if before in ("queued", "running") else before}
+
+        return self.with_database(config_path, work)
+
+    def with_database(self, config_path: Path | None, work: Callable[[Database], Awaitable[T]]) -> T:
+        """Do ``work`` with the configured database, migrated if need be."""
+
+        async def run() -> T:
+            name = f"manta {self.command}"
+            async with database_target(config_path) as target, Database(target, application_name=name) as database:
+                # It only reads candles, so those of a demo are as good.
+                await migrate(target, await database.run(read_origin) or "venue")
+                return await work(database)
+
+        return asyncio.run(run())
+
+    def id_of(self, text: str) -> UUID:
+        try:
+            return UUID(text)
+        except ValueError as error:
+            raise self.unknown(text) from error
+
+    def unknown(self, text: str) -> BadInput:
+        fix = f"`manta {self.command} list` names them."
+        return BadInput(f"There is no {self.name.lower()} {text}.", field="run_id", value=text, fix=fix)
+
+    async def _done(
+        self,
+        database: Database,
+        run_id: UUID,
+        files: Mapping[str, Path] | None,
+        config_path: Path | None,
+        *,
+        workers: int | None,
+        quiet: bool,
+    ) -> Any:
+        async with _working(run_id, self.command, config_path, workers=workers, quiet=quiet) as (pool, tell):
+            return await self.run(database, run_id, pool, files, tell)
+
+
 @asynccontextmanager
-async def searching(
+async def _working(
     run_id: UUID, command: str, config_path: Path | None, *, workers: int | None, quiet: bool
 ) -> AsyncIterator[tuple[Pool, Callable[[Progress], None]]]:
     """The workers of a search and who is told how far it is; whoever interrupts it is told how to go on."""
@@ -92,30 +181,6 @@ async def searching(
     except asyncio.CancelledError:
         console.print(f"What is found so far is kept: `manta {command} resume {run_id}` goes on.", markup=False)
         raise
-
-
-def with_database(config_path: Path | None, name: str, work: Callable[[Database], Awaitable[T]]) -> T:
-    """Do ``work`` with the configured database, migrated if need be; ``name`` is how Postgres lists the connection."""
-
-    async def run() -> T:
-        async with database_target(config_path) as target, Database(target, application_name=name) as database:
-            # It only reads candles, so those of a demo are as good.
-            await migrate(target, await database.run(read_origin) or "venue")
-            return await work(database)
-
-    return asyncio.run(run())
-
-
-def check_resumable(name: str, run_id: str, status: str, command: str, *, force: bool) -> None:
-    """BadInput when a search of this ``status`` is done, or runs elsewhere and nobody insists."""
-    if status in UNFINISHED or (status != "done" and force):
-        return
-    raise BadInput(
-        f"{name} is {status}.",
-        field="run_id",
-        value=run_id,
-        fix=f"`manta {command} show {run_id}` shows it." if status == "done" else "Wait, or take it over with --force.",
-    )
 
 
 def told_engine(request: BacktestRequest) -> str:

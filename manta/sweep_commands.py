@@ -9,58 +9,61 @@ import typer
 
 from manta.options import AsJson, ConfigPath
 from manta.output import finish, guarded
+from manta.search_options import (
+    CandleFile,
+    Capital,
+    Constraints,
+    EndTime,
+    Force,
+    Grid,
+    InstanceName,
+    Intervals,
+    Leverage,
+    MarketKey,
+    MinTrades,
+    Profile,
+    StartTime,
+    StrategyName,
+    SymbolName,
+    Workers,
+    arguments_of,
+)
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Many sets of parameters on every core, kept as they come.", no_args_is_help=True)
 
 RunId = Annotated[str, typer.Argument(help="As `manta sweep list` names it.")]
-Workers = Annotated[
-    int | None, typer.Option(min=1, max=4096, help="Cores to use; default: all. 1: this process alone, without Ray.")
-]
 
 
 @app.command("run")
 def sweep_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
-    grid: Annotated[list[str], typer.Option(help="Values to try: period=20:60:10 or period=20,44,125. Repeatable.")],
-    strategy: Annotated[
-        str | None,
-        typer.Option(help="Its name, such as ma44: exits, entries and all else of the configuration are not used."),
-    ] = None,
-    instance: Annotated[
-        str | None,
-        typer.Option(help="Instead: a configured instance, with its params, exits, entries, profile and costs."),
-    ] = None,
-    intervals: Annotated[
-        str | None,
-        typer.Option(
-            "--intervals", "--interval", help="One or more, such as 37m,148m; default: 37m, or the instance's own."
-        ),
-    ] = None,
-    market: Annotated[str | None, typer.Option(help="Such as binance:BTCUSDT.")] = None,
-    symbol: Annotated[str | None, typer.Option(help="A base such as BTC, if one configured market has it.")] = None,
+    grid: Grid,
+    strategy: StrategyName = None,
+    instance: InstanceName = None,
+    intervals: Intervals = None,
+    market: MarketKey = None,
+    symbol: SymbolName = None,
     random: Annotated[int | None, typer.Option(min=1, help="Try this many of the grid at random.")] = None,
     optuna: Annotated[int | None, typer.Option(min=1, help="Let Optuna choose this many of the grid.")] = None,
     halving: Annotated[bool, typer.Option("--halving", help="All on a short part, the best third on longer.")] = False,
     objective: Annotated[
         str, typer.Option(help="The metric to be best in, or a FILE.py with a function objective(metrics).")
     ] = "sharpe",
-    min_trades: Annotated[int, typer.Option(min=0, help="Closed trades a set needs to count.")] = 0,
-    constraint: Annotated[list[str] | None, typer.Option(help="Such as max_drawdown<=0.3. Repeatable.")] = None,
-    start: Annotated[str | None, typer.Option(help="First decision not before this UTC time.")] = None,
-    end: Annotated[str | None, typer.Option(help="No candle that closes after this UTC time.")] = None,
-    capital: Annotated[str, typer.Option(help="Quote currency to begin with.")] = "10000",
-    profile: Annotated[
-        str | None, typer.Option(help="With --strategy: perp (long and short, the default) or spot (long only).")
-    ] = None,
-    leverage: Annotated[str | None, typer.Option(help="With --strategy; default: 1.")] = None,
+    min_trades: MinTrades = 0,
+    constraint: Constraints = None,
+    start: StartTime = None,
+    end: EndTime = None,
+    capital: Capital = "10000",
+    profile: Profile = None,
+    leverage: Leverage = None,
     holdout: Annotated[
         str, typer.Option(help="The last share of the range, such as 30%, on which only the best are run afterwards.")
     ] = "0",
     seed: Annotated[int, typer.Option(min=0, help="Of all chance.")] = 0,
     workers: Workers = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a large grid.")] = False,
-    file: Annotated[Path | None, typer.Option(help="Candles from a csv, csv.gz or parquet file.")] = None,
+    file: CandleFile = None,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -68,14 +71,13 @@ def sweep_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
     def work() -> Any:
         from backtest.honesty.grid import parse_grid
-        from manta.backtests import BacktestArguments
         from manta.searching import Wanted
         from manta.sweeps import run_command
 
-        arguments = BacktestArguments.parse(
-            strategies=[strategy] if strategy is not None else [],
+        arguments = arguments_of(
+            strategy=strategy,
             instance=instance,
-            markets=[market] if market is not None else [],
+            market=market,
             symbol=symbol,
             intervals=intervals,
             start=start,
@@ -83,7 +85,7 @@ def sweep_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
             capital=capital,
             profile=profile,
             leverage=leverage,
-            files=[str(file)] if file is not None else [],
+            file=file,
         )
         wanted = Wanted(parse_grid(grid), random, optuna, halving, objective, min_trades, tuple(constraint or ()), seed)
         return run_command(arguments, wanted, config, holdout=holdout, workers=workers, yes=yes, quiet=as_json)
@@ -96,7 +98,7 @@ def sweep_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
 def sweep_resume(
     run_id: RunId,
     workers: Workers = None,
-    force: Annotated[bool, typer.Option("--force", help="Also one that another process seems to run.")] = False,
+    force: Force = False,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
 
 import typer
 
@@ -16,8 +15,9 @@ from backtest.sweep.coordinator import run_sweep
 from backtest.sweep.objective import OWN, check_metric
 from backtest.sweep.reported import Reported, filter_of, read_report
 from backtest.sweep.request import SweepRequest, read_sweep, widest
-from manta.backtests import BacktestArguments, paths_of, readable_files_of, single_request_of
-from manta.searching import Wanted, check_resumable, searching, share_of, told_engine, told_left_out, with_database
+from manta.backtests import BacktestArguments, readable_files_of, single_request_of
+from manta.output import write_text
+from manta.searching import Kind, Wanted, share_of, told_engine, told_left_out
 from trading.atomic_files import replacing
 from trading.errors import BadInput
 from trading.storage import sweeps
@@ -38,6 +38,8 @@ __all__ = [
 
 _ASKS = {"reference": 2_000, "kernel": 100_000}
 """Of more the command asks; what the API takes without a question has a limit of its own."""
+_SWEEPS = Kind(sweeps.JOBS, "sweep", "Sweep", run_sweep)
+resume_command, stop_run = _SWEEPS.resume, _SWEEPS.stop
 _ROW = f"""select s.run_id::text, s.strategy, s.market, s.intervals, {STATUS} as status, s.progress, s.engine,
     s.engine_why, s.combos, s.tried, s.refused, s.final_stage, s.error, s.config, s.results, s.created_at::text,
     s.finished_at::text from sweeps s"""  # noqa: S608 - our own text
@@ -60,42 +62,8 @@ def run_command(
     widest(request)
     told_left_out(request.backtest, arguments, request.grid, config_path)
     _ask(request, yes=yes)
-
-    async def work(database: Database) -> dict[str, Any]:
-        run_id = uuid4()
-        await database.run(
-            lambda connection: sweeps.JOBS.queue(connection, run_id, request.model_dump(mode="json"), paths_of(files))
-        )
-        return await _swept(database, run_id, files, config_path, workers=workers, quiet=quiet)
-
-    return with_database(config_path, "manta sweep", work)
-
-
-def resume_command(
-    text: str, config_path: Path | None, *, workers: int | None, force: bool, quiet: bool
-) -> dict[str, Any]:
-    """Go on with a sweep that was stopped, failed or interrupted; BadInput when it is done, or runs elsewhere."""
-    run_id = _id(text)
-
-    async def work(database: Database) -> dict[str, Any]:
-        row = await _row(database, text)
-        check_resumable(f"Sweep {text}", text, row["status"], "sweep", force=force)
-        return await _swept(database, run_id, None, config_path, workers=workers, quiet=quiet)
-
-    return with_database(config_path, "manta sweep", work)
-
-
-def stop_run(text: str, config_path: Path | None) -> dict[str, Any]:
-    """Tell a sweep to stop; what it has found is kept, and it can be resumed."""
-    run_id = _id(text)
-
-    async def work(database: Database) -> dict[str, Any]:
-        before = await database.run(lambda connection: sweeps.JOBS.stop(connection, run_id))
-        if before is None:
-            raise _unknown(text)
-        return {"run_id": text, "status": "stopped" if before in ("queued", "running") else before}
-
-    return with_database(config_path, "manta sweep", work)
+    found: dict[str, Any] = _SWEEPS.start(request, files, config_path, workers=workers, quiet=quiet)
+    return found
 
 
 def list_runs(config_path: Path | None) -> list[dict[str, Any]]:
@@ -103,7 +71,7 @@ def list_runs(config_path: Path | None) -> list[dict[str, Any]]:
         rows = await database.run(lambda connection: connection.fetch(f"{_ROW} order by s.created_at desc, s.run_id"))
         return [_summary(row) for row in rows]
 
-    return with_database(config_path, "manta sweep", work)
+    return _SWEEPS.with_database(config_path, work)
 
 
 def show_run(text: str, config_path: Path | None) -> dict[str, Any]:
@@ -114,11 +82,12 @@ def show_run(text: str, config_path: Path | None) -> dict[str, Any]:
         config = {name: value for name, value in row["config"].items() if name != "backtest"}
         return {**_summary(row), "request": config, "engine_why": row["engine_why"], **(row["results"] or {})}
 
-    return with_database(config_path, "manta sweep", work)
+    return _SWEEPS.with_database(config_path, work)
 
 
 def best_of(text: str, config_path: Path | None, *, by: str | None, top: int) -> dict[str, Any]:
     """The best ``top`` sets that fulfil the sweep's constraints, by its objective or by another metric."""
+    run_id = _SWEEPS.id_of(text)
 
     async def work(database: Database) -> dict[str, Any]:
         row = await _row(database, text)
@@ -127,12 +96,12 @@ def best_of(text: str, config_path: Path | None, *, by: str | None, top: int) ->
         metric = by or row["config"]["objective"]
         wanted = filter_of(row["config"], metric)
         found = await database.run(
-            lambda connection: sweeps.read_page(connection, _id(text), row["final_stage"], wanted, limit=top)
+            lambda connection: sweeps.read_page(connection, run_id, row["final_stage"], wanted, limit=top)
         )
         kept = [{name: item[name] for name in ("number", "params", "metrics", "trades")} for item in found]
         return {"run_id": text, "by": metric, "tried": row["tried"], "grid": list(row["config"]["grid"]), "best": kept}
 
-    return with_database(config_path, "manta sweep", work)
+    return _SWEEPS.with_database(config_path, work)
 
 
 def export_run(text: str, path: Path, config_path: Path | None) -> dict[str, Any]:
@@ -142,12 +111,13 @@ def export_run(text: str, path: Path, config_path: Path | None) -> dict[str, Any
         raise BadInput(
             f"{path} is neither .csv nor .parquet.", field="file", value=str(path), fix="Name it like scores.parquet."
         )
+    run_id = _SWEEPS.id_of(text)
 
     async def work(database: Database) -> list[Any]:
         await _row(database, text)
-        return await database.run(lambda connection: sweeps.JOBS.read_results(connection, _id(text)), deadline_s=300)
+        return await database.run(lambda connection: sweeps.JOBS.read_results(connection, run_id), deadline_s=300)
 
-    rows = with_database(config_path, "manta sweep", work)
+    rows = _SWEEPS.with_database(config_path, work)
     if not rows:
         raise BadInput(f"Sweep {text} has no scores yet.", field="run_id", value=text, fix="Wait for the first ones.")
     write(path, _columns(rows))
@@ -159,9 +129,9 @@ def write_page(text: str, out: Path | None, config_path: Path | None) -> dict[st
 
     async def work(database: Database) -> Reported | None:
         await _row(database, text)
-        return await database.run(lambda connection: read_report(connection, _id(text)), deadline_s=300)
+        return await database.run(lambda connection: read_report(connection, _SWEEPS.id_of(text)), deadline_s=300)
 
-    found = with_database(config_path, "manta sweep", work)
+    found = _SWEEPS.with_database(config_path, work)
     if found is None:
         raise BadInput(
             f"Sweep {text} is not done, so it has no report.",
@@ -170,12 +140,7 @@ def write_page(text: str, out: Path | None, config_path: Path | None) -> dict[st
             fix=f"`manta sweep show {text}` tells how far it is.",
         )
     path = out or Path(f"sweep-{text}.html")
-    try:
-        path.write_text(found.page(text), encoding="utf-8")
-    except OSError as error:
-        raise BadInput(
-            f"{path} cannot be written: {error.strerror}.", field="out", value=str(path), fix="Give another --out."
-        ) from error
+    write_text(path, found.page(text), "out")
     return {"path": str(path)}
 
 
@@ -189,24 +154,12 @@ def delete_run(text: str, config_path: Path | None, *, force: bool) -> dict[str,
                 f"Sweep {text} is {row['status']}.", field="run_id", value=text, fix="Stop it first, or add --force."
             )
         await database.run(
-            lambda connection: connection.execute("delete from sweeps where run_id = $1", _id(text)), deadline_s=300
+            lambda connection: connection.execute("delete from sweeps where run_id = $1", _SWEEPS.id_of(text)),
+            deadline_s=300,
         )
 
-    with_database(config_path, "manta sweep", work)
+    _SWEEPS.with_database(config_path, work)
     return {"deleted": text}
-
-
-async def _swept(
-    database: Database,
-    run_id: UUID,
-    files: Mapping[str, Path] | None,
-    config_path: Path | None,
-    *,
-    workers: int | None,
-    quiet: bool,
-) -> dict[str, Any]:
-    async with searching(run_id, "sweep", config_path, workers=workers, quiet=quiet) as (pool, tell):
-        return await run_sweep(database, run_id, pool, files, tell)
 
 
 def _ask(request: SweepRequest, *, yes: bool) -> None:
@@ -226,14 +179,14 @@ def _ask(request: SweepRequest, *, yes: bool) -> None:
 
 
 async def _row(database: Database, text: str) -> Any:
-    run_id = _id(text)
+    run_id = _SWEEPS.id_of(text)
 
     async def read(connection: Connection) -> Any:
         return await connection.fetchrow(f"{_ROW} where s.run_id = $1", run_id)
 
     row = await database.run(read)
     if row is None:
-        raise _unknown(text)
+        raise _SWEEPS.unknown(text)
     return row
 
 
@@ -290,14 +243,3 @@ def _write_parquet(path: Path, columns: Mapping[str, list[Any]]) -> None:
 
     with replacing(path) as file:
         parquet.write_table(pa.table(dict(columns)), file)
-
-
-def _id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise _unknown(text) from error
-
-
-def _unknown(text: str) -> BadInput:
-    return BadInput(f"There is no sweep {text}.", field="run_id", value=text, fix="`manta sweep list` names them.")

@@ -9,59 +9,62 @@ import typer
 
 from manta.options import AsJson, ConfigPath
 from manta.output import finish, guarded
+from manta.search_options import (
+    CandleFile,
+    Capital,
+    Constraints,
+    EndTime,
+    Force,
+    Grid,
+    InstanceName,
+    Intervals,
+    Leverage,
+    MarketKey,
+    MinTrades,
+    Profile,
+    StartTime,
+    StrategyName,
+    SymbolName,
+    Workers,
+    arguments_of,
+)
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Parameters chosen on the past, judged on what follows.", no_args_is_help=True)
 
 RunId = Annotated[str, typer.Argument(help="As `manta walkforward list` names it.")]
-Workers = Annotated[
-    int | None, typer.Option(min=1, max=4096, help="Cores to use; default: all. 1: this process alone, without Ray.")
-]
 
 
 @app.command("run")
 def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
-    grid: Annotated[list[str], typer.Option(help="Values to try: period=20:60:10 or period=20,44,125. Repeatable.")],
-    strategy: Annotated[
-        str | None,
-        typer.Option(help="Its name, such as ma44: exits, entries and all else of the configuration are not used."),
-    ] = None,
-    instance: Annotated[
-        str | None,
-        typer.Option(help="Instead: a configured instance, with its params, exits, entries, profile and costs."),
-    ] = None,
-    intervals: Annotated[
-        str | None,
-        typer.Option(
-            "--intervals", "--interval", help="One or more, such as 37m,148m; default: 37m, or the instance's own."
-        ),
-    ] = None,
-    market: Annotated[str | None, typer.Option(help="Such as binance:BTCUSDT.")] = None,
-    symbol: Annotated[str | None, typer.Option(help="A base such as BTC, if one configured market has it.")] = None,
+    grid: Grid,
+    strategy: StrategyName = None,
+    instance: InstanceName = None,
+    intervals: Intervals = None,
+    market: MarketKey = None,
+    symbol: SymbolName = None,
     random: Annotated[int | None, typer.Option(min=2, help="Try this many of the grid at random.")] = None,
     optuna: Annotated[int | None, typer.Option(min=2, help="Let Optuna choose this many in each training.")] = None,
     halving: Annotated[bool, typer.Option("--halving", help="In each training all on its last part first.")] = False,
     objective: Annotated[
         str, typer.Option(help="The metric to choose by, or a FILE.py with a function objective(metrics).")
     ] = "sharpe",
-    min_trades: Annotated[int, typer.Option(min=0, help="Closed trades a set needs to count.")] = 0,
-    constraint: Annotated[list[str] | None, typer.Option(help="Such as max_drawdown<=0.3. Repeatable.")] = None,
-    start: Annotated[str | None, typer.Option(help="First decision not before this UTC time.")] = None,
-    end: Annotated[str | None, typer.Option(help="No candle that closes after this UTC time.")] = None,
+    min_trades: MinTrades = 0,
+    constraint: Constraints = None,
+    start: StartTime = None,
+    end: EndTime = None,
     mode: Annotated[str, typer.Option(help="rolling: train on the last days; anchored: on all before.")] = "rolling",
     train: Annotated[int, typer.Option(help="Days to choose on.")] = 90,
     test: Annotated[int, typer.Option(help="Days to judge on.")] = 30,
     purge: Annotated[int, typer.Option(help="Days before a test that are not trained on.")] = 1,
     embargo: Annotated[int, typer.Option(help="Days after a test that later trainings leave out.")] = 0,
-    capital: Annotated[str, typer.Option(help="Quote currency to begin with.")] = "10000",
-    profile: Annotated[
-        str | None, typer.Option(help="With --strategy: perp (long and short, the default) or spot (long only).")
-    ] = None,
-    leverage: Annotated[str | None, typer.Option(help="With --strategy; default: 1.")] = None,
+    capital: Capital = "10000",
+    profile: Profile = None,
+    leverage: Leverage = None,
     seed: Annotated[int, typer.Option(help="Of all chance.")] = 0,
     workers: Workers = None,
-    file: Annotated[Path | None, typer.Option(help="Candles from a csv, csv.gz or parquet file.")] = None,
+    file: CandleFile = None,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -69,14 +72,13 @@ def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
     def work() -> Any:
         from backtest.honesty.grid import parse_grid
-        from manta.backtests import BacktestArguments
         from manta.searching import Wanted
         from manta.walkforwards import Windows, run_command
 
-        arguments = BacktestArguments.parse(
-            strategies=[strategy] if strategy is not None else [],
+        arguments = arguments_of(
+            strategy=strategy,
             instance=instance,
-            markets=[market] if market is not None else [],
+            market=market,
             symbol=symbol,
             intervals=intervals,
             start=start,
@@ -84,7 +86,7 @@ def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
             capital=capital,
             profile=profile,
             leverage=leverage,
-            files=[str(file)] if file is not None else [],
+            file=file,
         )
         wanted = Wanted(parse_grid(grid), random, optuna, halving, objective, min_trades, tuple(constraint or ()), seed)
         windows = Windows(mode, train, test, purge, embargo)
@@ -100,7 +102,7 @@ def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
 def walkforward_resume(
     run_id: RunId,
     workers: Workers = None,
-    force: Annotated[bool, typer.Option("--force", help="Also one that another process seems to run.")] = False,
+    force: Force = False,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:

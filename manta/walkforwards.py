@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
 
 from backtest.honesty.stored import run_stored_walkforward
 from backtest.honesty.walkforward import check_size, read_walkforward
 from backtest.report.walkforward_page import walkforward_page
-from manta.backtests import BacktestArguments, paths_of, readable_files_of, single_request_of
-from manta.searching import UNFINISHED, Wanted, check_resumable, searching, told_engine, told_left_out, with_database
+from manta.backtests import BacktestArguments, readable_files_of, single_request_of
+from manta.output import write_text
+from manta.searching import UNFINISHED, Kind, Wanted, told_engine, told_left_out
 from trading.errors import BadInput
 from trading.storage import walkforwards
 from trading.storage.database import Connection, Database
@@ -32,7 +31,8 @@ __all__ = [
     "write_page",
 ]
 
-
+_WALKFORWARDS = Kind(walkforwards.JOBS, "walkforward", "Walk-forward", run_stored_walkforward)
+resume_command, stop_run = _WALKFORWARDS.resume, _WALKFORWARDS.stop
 _LIST = f"""select run_id::text, strategy, market, intervals, {STATUS} as status, error, progress, created_at::text,
     (results #>> '{{out_of_sample,total_return}}')::float8 as total_return,
     (results #>> '{{out_of_sample,sharpe}}')::float8 as sharpe
@@ -66,71 +66,15 @@ def run_command(
     check_size(request)
     told_left_out(request.backtest, arguments, request.grid, config_path)
     told_engine(request.backtest)
-
-    async def work(database: Database) -> dict[str, Any]:
-        run_id = uuid4()
-        await database.run(
-            lambda connection: walkforwards.JOBS.queue(
-                connection, run_id, request.model_dump(mode="json"), paths_of(files)
-            )
-        )
-        return await _walked(database, run_id, files, config_path, workers=workers, quiet=quiet)
-
-    return with_database(config_path, "manta walkforward", work)
-
-
-def resume_command(
-    text: str, config_path: Path | None, *, workers: int | None, force: bool, quiet: bool
-) -> dict[str, Any]:
-    """Go on with one that was stopped, failed or interrupted; BadInput when it is done, or runs elsewhere."""
-    run_id = _id(text)
-
-    async def work(database: Database) -> dict[str, Any]:
-        status = await database.run(
-            lambda connection: connection.fetchval(
-                f"select {STATUS} from walkforwards s where run_id = $1",  # noqa: S608 - our own text
-                run_id,
-            )
-        )
-        if status is None:
-            raise _unknown(text)
-        check_resumable(f"Walk-forward {text}", text, status, "walkforward", force=force)
-        return await _walked(database, run_id, None, config_path, workers=workers, quiet=quiet)
-
-    return with_database(config_path, "manta walkforward", work)
-
-
-def stop_run(text: str, config_path: Path | None) -> dict[str, Any]:
-    """Tell a walk-forward to stop; what it has found is kept, and it can be resumed."""
-    run_id = _id(text)
-
-    async def work(database: Database) -> dict[str, Any]:
-        before = await database.run(lambda connection: walkforwards.JOBS.stop(connection, run_id))
-        if before is None:
-            raise _unknown(text)
-        return {"run_id": text, "status": "stopped" if before in ("queued", "running") else before}
-
-    return with_database(config_path, "manta walkforward", work)
-
-
-async def _walked(
-    database: Database,
-    run_id: UUID,
-    files: Mapping[str, Path] | None,
-    config_path: Path | None,
-    *,
-    workers: int | None,
-    quiet: bool,
-) -> dict[str, Any]:
-    async with searching(run_id, "walkforward", config_path, workers=workers, quiet=quiet) as (pool, tell):
-        return await run_stored_walkforward(database, run_id, pool, files, tell)
+    found: dict[str, Any] = _WALKFORWARDS.start(request, files, config_path, workers=workers, quiet=quiet)
+    return found
 
 
 def list_runs(config_path: Path | None) -> list[dict[str, Any]]:
     async def read(database: Database) -> list[dict[str, Any]]:
         return [dict(row) for row in await database.run(lambda connection: connection.fetch(_LIST))]
 
-    return with_database(config_path, "manta walkforward", read)
+    return _WALKFORWARDS.with_database(config_path, read)
 
 
 def show_run(text: str, config_path: Path | None) -> dict[str, Any]:
@@ -142,23 +86,18 @@ def write_page(text: str, path: Path | None, config_path: Path | None) -> dict[s
     """Write the page of a stored walk-forward to ``path``, by default beside the caller; raises as ``show_run``."""
     results, provenance = _read(text, config_path)
     path = path or Path(f"walkforward-{text}.html")
-    try:
-        path.write_text(walkforward_page(results, provenance, text), encoding="utf-8")
-    except OSError as error:
-        raise BadInput(
-            f"{path} cannot be written: {error.strerror}.", field="html", value=str(path), fix="Give another --html."
-        ) from error
+    write_text(path, walkforward_page(results, provenance, text), "html")
     return {"path": str(path)}
 
 
 def delete_run(text: str, config_path: Path | None, *, force: bool) -> dict[str, str]:
     """Remove a walk-forward; BadInput when there is none of this name, or it has not finished and nobody insists."""
-    run_id = _id(text)
+    run_id = _WALKFORWARDS.id_of(text)
 
     async def delete(connection: Connection) -> None:
         status = await connection.fetchval("select status from walkforwards where run_id = $1 for update", run_id)
         if status is None:
-            raise _unknown(text)
+            raise _WALKFORWARDS.unknown(text)
         if status in ("queued", "running") and not force:
             raise BadInput(
                 f"Walk-forward {text} is {status}.",
@@ -168,13 +107,13 @@ def delete_run(text: str, config_path: Path | None, *, force: bool) -> dict[str,
             )
         await connection.execute("delete from walkforwards where run_id = $1", run_id)
 
-    with_database(config_path, "manta walkforward", lambda database: database.run(delete))
+    _WALKFORWARDS.with_database(config_path, lambda database: database.run(delete))
     return {"deleted": text}
 
 
 def _read(text: str, config_path: Path | None) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Results and provenance of a finished walk-forward."""
-    run_id = _id(text)
+    run_id = _WALKFORWARDS.id_of(text)
 
     async def work(database: Database) -> Any:
         return await database.run(
@@ -185,9 +124,9 @@ def _read(text: str, config_path: Path | None) -> tuple[dict[str, Any], dict[str
             )
         )
 
-    row = with_database(config_path, "manta walkforward", work)
+    row = _WALKFORWARDS.with_database(config_path, work)
     if row is None:
-        raise _unknown(text)
+        raise _WALKFORWARDS.unknown(text)
     status, error, results, provenance = row
     if results is None:
         fix = f"`manta walkforward resume {text}` goes on with it." if status in UNFINISHED else None
@@ -251,16 +190,3 @@ def result_words(result: dict[str, Any]) -> str:
 
 def _day(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d")
-
-
-def _id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise _unknown(text) from error
-
-
-def _unknown(text: str) -> BadInput:
-    return BadInput(
-        f"There is no walk-forward {text}.", field="run_id", value=text, fix="`manta walkforward list` names them."
-    )

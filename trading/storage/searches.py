@@ -170,6 +170,14 @@ class Searches(Jobs):
         told = {"run_id": str(run_id), "kind": self._name, **news}
         await connection.execute(f"select pg_notify('{CHANNEL}', $1)", json.dumps(told))
 
+    async def status(self, connection: Connection, run_id: UUID) -> str | None:
+        """``STATUS`` of one; None if there is none of this id."""
+        found: str | None = await connection.fetchval(
+            f"select {STATUS} from {self._table} s where run_id = $1",  # noqa: S608 - our name
+            run_id,
+        )
+        return found
+
     async def stop(self, connection: Connection, run_id: UUID, owner: UUID | None = None) -> str | None:
         """Stop one that waits or runs; its status before, None if there is none of this id, or of this ``owner``."""
         before: str | None = await connection.fetchval(
