@@ -30,11 +30,12 @@ from backtest.sweep.kernel.exiting import (
 from backtest.sweep.kernel.holding import Run, hold, waits_of
 from backtest.sweep.kernel.lot_walk import Waits
 from backtest.sweep.kernel.marks import BLOCK
+from backtest.sweep.kernel.money import FIGURES
 from backtest.sweep.kernel.program import Shape, lanes_of, program_of, walking
 from backtest.sweep.kernel.stepping import has_lots, stepper_of, table_of
 from backtest.sweep.kernel.support import why_not
 from backtest.sweep.kernel.tape import Tape
-from backtest.sweep.kernel.walk import FIGURES, OK, Minutes, Terms
+from backtest.sweep.kernel.walk import OK, Minutes, Terms
 from trading.candle_columns import Integers
 from trading.candles import UNIT
 from trading.errors import BadInput

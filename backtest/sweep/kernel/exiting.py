@@ -222,7 +222,6 @@ def _text(shape: Shape, unit: int, asked: Sequence[str], *, asks_shorts: bool) -
     is_rule = shape.strategy.start is None
     parts = {
         "names": program.kinds_text(shape),
-        "calls": program.calls_text(shape),
         "ask": ask if asked else "",
         "atr": f"out[places[c, {shape.seen}], 1:]" if len(shape.reads) > shape.seen else "prices[1:]",
         "state": "" if is_rule else "t_i, t_f, ",
@@ -230,9 +229,8 @@ def _text(shape: Shape, unit: int, asked: Sequence[str], *, asks_shorts: bool) -
         "holed": "holed, " if is_rule else "",
     }
     codes = program.codes_text(shape) if is_rule else stepping.targets_text(shape)
-    return "\n\n".join([
-        program.columns_text(shape, unit), codes, *([told] if asked else []), _TRADE.format(**parts)
-    ])  # fmt: skip
+    pieces = [program.columns_text(shape, unit), program.fill_text(shape), codes, *([told] if asked else [])]
+    return "\n\n".join([*pieces, _TRADE.format(**parts)])
 
 
 def _walking() -> ModuleType:
@@ -305,26 +303,16 @@ def trade(
     told[2] = 1.0
     for c in range(count):
         begin(states[c], daily[c], minutes, terms)
-    segment = 0
+    after = 0
     for base in range(0, end, tile):
         last = min(end, base + tile)
         if base:
             prices[0] = prices[tile]
             for row in range(out.shape[0]):
                 out[row, 0] = out[row, tile]
-        mute = False
-        for i in range(base, last):
-            prices[i - base + 1] = bars[3, i] / unit
-            mute |= is_mute[i]
-        first = segment
-        a = base
-        while a < last:
-            while segment + 1 < len(starts) and starts[segment + 1] <= a:
-                segment += 1
-            start = starts[segment]
-            b = min(last, starts[segment + 1]) if segment + 1 < len(starts) else last
-{calls}
-            a = b
+        first = after
+        after = fill(bars, totals, starts, first, base, last, {names}, out, prices)
+        mute = is_mute[base:last].any()
         upto = fills[last] if last < end else len(minutes.opens)
         natives, closed = market.natives[base >> 6 : (base + tile) >> 6], market.closed[base >> 6 : (base + tile) >> 6]
         for c in range(count):

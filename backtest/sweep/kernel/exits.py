@@ -16,9 +16,7 @@ from backtest.sweep.kernel.bits import is_set, next_bit, next_clear
 from backtest.sweep.kernel.compiling import inlined, uncounted
 from backtest.sweep.kernel.distances import NOT_EXACT, POWERS, decimal_of, units_of
 from backtest.sweep.kernel.exact import (
-    add,
     approximate,
-    divided,
     floor_divided,
     is_less,
     is_negative,
@@ -26,13 +24,24 @@ from backtest.sweep.kernel.exact import (
     times,
     whole,
 )
-from backtest.sweep.kernel.marks import BLOCK, Marks, deepest_of, marked
-from backtest.sweep.kernel.walk import INEXACT, OK, _bought, _figures, _limit, _may_reach, _write
+from backtest.sweep.kernel.marks import BLOCK, deepest_of
+from backtest.sweep.kernel.money import (
+    MOST_LOTS,
+    booked,
+    bought,
+    fresh,
+    limit_of,
+    may_reach,
+    paid,
+    passed,
+    scored,
+    write_trade,
+)
+from backtest.sweep.kernel.walk import INEXACT
 
 __all__ = ["STATE", "Decided", "Exits", "Market", "advance", "begin", "distance_of", "finish"]
 
 NO_LEVEL = 2**62
-_MOST_LOTS = 2.0**52
 # Relative error of an estimate of how many lots a share pays, and what is counted exactly where that leaves a doubt.
 _DOUBT = 2.0**-48
 _MOST_MONEY, _MOST_FACTOR = 2.0**121, 2.0**53
@@ -118,16 +127,8 @@ class Decided(NamedTuple):
 @uncounted
 def begin(s: Any, daily: Any, minutes: Any, terms: Any) -> None:
     """Make ``s`` that of a combination that has done nothing yet."""
-    s.cash_high, s.cash_low = terms.capital
-    s.peak = approximate(terms.capital)
+    fresh(s, daily, minutes, terms)
     s.turning = s.exit_ms = -1
-    s.place = minutes.first
-    s.status = OK
-    daily[0] = divided(terms.capital, terms.unit)
-    # Days that end before the first mark.
-    while s.day < len(minutes.day_places) and minutes.day_places[s.day] < minutes.first:
-        s.day += 1
-        daily[s.day] = daily[0]
 
 
 @uncounted
@@ -150,7 +151,7 @@ def advance(  # noqa: PLR0913, PLR0917 - all that a walk reads
     while not s.is_over:
         if s.side == 0:
             place = _sought(s, decided, fills, market, terms, exits)
-            _pass(s, min(place, decided.upto), pending, daily, minutes, terms)
+            passed(s, min(place, decided.upto), pending, daily, minutes, terms)
             if s.is_over or place >= decided.upto:
                 break
             _enter(s, place, decided, minutes, market, terms, exits)
@@ -166,44 +167,11 @@ def advance(  # noqa: PLR0913, PLR0917 - all that a walk reads
 @uncounted
 def finish(s: Any, minutes: Any, terms: Any, exits: Any, pending: Any, trades: Any, daily: Any, out: Any) -> None:
     """Put ``FIGURES`` into ``out`` once all minutes are walked, and what is open behind the other ``trades``."""
-    cash = s.cash_high, s.cash_low
-    newest, day = cash, s.day
-    if s.side != 0:
-        newest = add(cash, times(times(whole(s.side * s.lots), terms.lot), minutes.closes[s.place - 1]))
-        if s.closed < len(trades):
-            _write(trades[s.closed], s.side, s.entered, -1, s.lots, whole(s.slipped), whole(0))
-    if s.is_ruined:
-        # The day of the last mark is the last of all.
-        day = np.searchsorted(minutes.day_places, s.place - 1) + 1
-        daily[day] = divided(newest, terms.unit)
-    _figures(daily[: day + 1], out)
-    marked = s.place - minutes.first
-    out[0] = s.closed
-    out[1] = 1.0 if s.side != 0 else 0.0
-    out[2] = divided(subtract(newest, terms.capital), terms.capital)
-    out[3] = divided(newest, terms.unit)
-    out[6] = deepest_of(pending, s.pending, s.deepest, minutes.closes)
-    out[7] = s.wins / s.closed if s.closed else np.nan
-    out[8] = s.gains / s.losses if s.losses > 0.0 else np.nan
-    out[9] = (s.taken * terms.fee + s.waited * exits.order.fee) / approximate(terms.unit)
-    out[10] = s.held / marked if marked > 0 else np.nan
-
-
-@inlined
-def _pass(s: Any, stop: int, pending: Any, daily: Any, minutes: Any, terms: Any) -> None:
-    """Mark everything at the closes up to ``stop``; the run is over with the first that ruins it."""
-    if stop <= s.place:
-        return
-    first = s.place
-    marks = marked(
-        Marks(s.peak, s.deepest, s.day, first, False, s.pending), pending, (s.cash_high, s.cash_low),
-        times(whole(s.side * s.lots), terms.lot), stop, daily, minutes, approximate(terms.unit), terms,
-    )  # fmt: skip
-    s.peak, s.deepest, s.day, s.place, s.pending = marks.peak, marks.deepest, marks.day, marks.place, marks.pending
-    if s.side != 0:
-        s.held += s.place - first
-    if marks.is_ruined:
-        s.is_over = s.is_ruined = 1
+    if s.side != 0 and s.closed < len(trades):
+        write_trade(trades[s.closed], s.side, s.entered, -1, s.lots, whole(s.slipped), whole(0))
+    fees = (s.taken * terms.fee + s.waited * exits.order.fee) / approximate(terms.unit)
+    deepest = deepest_of(pending, s.pending, s.deepest, minutes.closes)
+    scored(s, 1 if s.side != 0 else 0, fees, deepest, daily, minutes, terms, out)
 
 
 @uncounted
@@ -266,7 +234,7 @@ def _enter(s: Any, place: int, decided: Any, minutes: Any, market: Any, terms: A
     cash = s.cash_high, s.cash_low
     share = decided.told[2, n]
     if share == 1.0:
-        lots, spent, value = _bought(price, side, cash, terms)
+        lots, spent, value = bought(price, side, cash, terms)
     else:
         lots, spent, value = _shared(price, side, cash, share, terms)
     slipped = price * (terms.buy if side > 0 else terms.sell)
@@ -274,7 +242,7 @@ def _enter(s: Any, place: int, decided: Any, minutes: Any, market: Any, terms: A
     if lots == 0.0:
         s.side = 0
         return
-    if lots >= _MOST_LOTS or not _set_levels(s, n, decided, exits):
+    if lots >= MOST_LOTS or not _set_levels(s, n, decided, exits):
         s.status, s.is_over = INEXACT, 1
         return
     s.spent_high, s.spent_low = spent
@@ -293,7 +261,7 @@ def _shared(opened: int, side: int, cash: Any, share: float, terms: Any) -> Any:
     one = times(terms.buy_costs if side > 0 else terms.sell_costs, opened)
     money = approximate(cash)
     if abs(money) > terms.most_cash:
-        return _MOST_LOTS, one, 0.0
+        return MOST_LOTS, one, 0.0
     estimate = max(money, 0.0) * (terms.stake / terms.stake_of) * share / approximate(one)
     lots = np.floor(estimate)
     beyond = estimate - lots
@@ -303,10 +271,10 @@ def _shared(opened: int, side: int, cash: Any, share: float, terms: Any) -> Any:
         of = POWERS[max(power, 0)] * terms.stake_of
         # Exactly, where that stays below 2**127.
         if power < 0 or max(by * money, of * approximate(one)) > _MOST_MONEY or max(by, of) > _MOST_FACTOR:
-            return _MOST_LOTS, one, 0.0
+            return MOST_LOTS, one, 0.0
         lots = floor_divided(times(cash, by), times(one, of))
     if lots > terms.most_lots:
-        return _MOST_LOTS, one, 0.0
+        return MOST_LOTS, one, 0.0
     value = times(times(terms.buys if side > 0 else terms.sells, opened), lots)
     if is_negative(cash) or is_less(value, terms.least):
         lots = 0.0
@@ -402,10 +370,10 @@ def _live(  # noqa: PLR0913, PLR0917 - as ``advance``
         limit: Any = np.int64(0) if side > 0 else np.int64(NO_LEVEL)
         if terms.is_perp:
             cash = s.cash_high, s.cash_low
-            if _may_reach(minutes, s.place, stop, cash, s.lots, side, terms):
-                limit = _limit(cash, s.lots, side, terms)
+            if may_reach(minutes, s.place, stop, cash, s.lots, side, terms):
+                limit = limit_of(cash, s.lots, side, terms)
         hit = _reached(s, minutes, exits, stop, limit)
-        _pass(s, hit, pending, daily, minutes, terms)
+        passed(s, hit, pending, daily, minutes, terms)
         if s.is_over:
             return True
         if hit < stop:
@@ -440,10 +408,7 @@ def _turn(s: Any, side: int, n: int, place: int, decided: Any, terms: Any, exits
 @inlined
 def _fund(s: Any, place: int, minutes: Any, terms: Any) -> Any:
     """Pay what is due before the open of minute ``place`` on what was held until then; False if it is too much."""
-    times_due = s.side * minutes.funded[s.funding]
-    paid = times(times(times(whole(s.lots), minutes.opens[place]), terms.funding), times_due)
-    s.cash_high, s.cash_low = subtract((s.cash_high, s.cash_low), paid)
-    s.funding += 1
+    paid(s, place, minutes, terms)
     if abs(approximate((s.cash_high, s.cash_low))) > terms.most_cash:
         s.status, s.is_over = INEXACT, 1
         return False
@@ -475,17 +440,10 @@ def _close(s: Any, place: int, kind: int, price: int, market: Any, terms: Any, e
         worth = terms.sell_gets if side > 0 else terms.buy_costs
         s.taken += approximate(terms.sells if side > 0 else terms.buys) * np.float64(price) * s.lots
     got = times(times(worth, price), side * s.lots)
-    s.cash_high, s.cash_low = add((s.cash_high, s.cash_low), got)
-    profit = approximate(subtract(got, (s.spent_high, s.spent_low)))
-    if profit > 0.0:
-        s.wins += 1
-        s.gains += profit
-    elif profit < 0.0:
-        s.losses -= profit
     if s.closed < len(trades):
         by = exits.order.scale if waits else (terms.sell if side > 0 else terms.buy)
-        _write(trades[s.closed], side, s.entered, place, s.lots, whole(s.slipped), times(whole(price), by))
-    s.closed += 1
+        write_trade(trades[s.closed], side, s.entered, place, s.lots, whole(s.slipped), times(whole(price), by))
+    booked(s, got, (s.spent_high, s.spent_low))
     s.exit_ms = market.open_ms[place]
     s.side = 0
     s.lots = 0.0

@@ -29,8 +29,9 @@ from backtest.sweep.kernel.exact import (
     times,
     whole,
 )
-from backtest.sweep.kernel.marks import BLOCK, Marks, deepest_of, marked
-from backtest.sweep.kernel.walk import INEXACT, OK, _figures, _limit, _write
+from backtest.sweep.kernel.marks import BLOCK, deepest_of
+from backtest.sweep.kernel.money import booked, fresh, limit_of, paid, passed, scored, write_trade
+from backtest.sweep.kernel.walk import INEXACT, OK
 
 __all__ = ["HELD", "MOST_HELD", "STATE", "Waits", "advance", "begin", "finish"]
 
@@ -53,7 +54,7 @@ STATE = np.dtype(
     [
         (name, np.int64)
         for name in (
-            "cash_0", "cash_1", "count", "side", "numbers", "looked", "funding", "place", "day", "wins", "closed",
+            "cash_high", "cash_low", "count", "side", "numbers", "looked", "funding", "place", "day", "wins", "closed",
             "held", "pending", "is_over", "is_ruined", "status",
         )
     ]
@@ -82,14 +83,8 @@ class Waits(NamedTuple):
 @njit
 def begin(s: Any, daily: Any, minutes: Any, terms: Any) -> None:
     """Make ``s`` that of a combination that has done nothing yet."""
-    s.cash_0, s.cash_1 = terms.capital
-    s.peak = approximate(terms.capital)
-    s.place = s.looked = minutes.first
-    daily[0] = divided(terms.capital, terms.unit)
-    # Days that end before the first mark.
-    while s.day < len(minutes.day_places) and minutes.day_places[s.day] < minutes.first:
-        s.day += 1
-        daily[s.day] = daily[0]
+    fresh(s, daily, minutes, terms)
+    s.looked = minutes.first
 
 
 @njit
@@ -111,7 +106,7 @@ def advance(  # noqa: PLR0913, PLR0917 - all that a walk reads
             s.is_over = 1
             break
         at = _change(s, held, changes, at, last, place, minutes, terms, waits, trades)
-        if s.status != OK or abs(approximate((s.cash_0, s.cash_1))) > terms.most_cash:
+        if s.status != OK or abs(approximate((s.cash_high, s.cash_low))) > terms.most_cash:
             s.status, s.is_over = INEXACT, 1
     s.deepest, s.pending = deepest_of(pending, s.pending, s.deepest, minutes.closes), 0
 
@@ -122,27 +117,10 @@ def finish(s: Any, held: Any, minutes: Any, terms: Any, waits: Any, trades: Any,
     for n in range(s.count):
         h = held[n]
         if h.number < len(trades):
-            _write(trades[h.number], s.side, h.entered, -1, h.lots, _entry(h, s.side, minutes, terms), whole(0))
-    newest = (s.cash_0, s.cash_1)
-    if s.count > 0:
-        worth = times(whole(s.side * s.lots), terms.lot)
-        newest = add(newest, times(worth, minutes.closes[s.place - 1]))
-    day = s.day
-    if s.is_ruined:
-        # The day of the last mark is the last of all.
-        day = np.searchsorted(minutes.day_places, s.place - 1) + 1
-        daily[day] = divided(newest, terms.unit)
-    _figures(daily[: day + 1], out)
+            write_trade(trades[h.number], s.side, h.entered, -1, h.lots, _entry(h, s.side, minutes, terms), whole(0))
     unit = approximate(terms.unit)
-    out[0] = s.closed
-    out[1] = s.count
-    out[2] = divided(subtract(newest, terms.capital), terms.capital)
-    out[3] = divided(newest, terms.unit)
-    out[6] = s.deepest
-    out[7] = s.wins / s.closed if s.closed else np.nan
-    out[8] = s.gains / s.losses if s.losses > 0.0 else np.nan
-    out[9] = s.taken / unit * terms.fee + s.waited / unit * waits.fee
-    out[10] = s.held / (s.place - minutes.first) if s.place > minutes.first else np.nan
+    fees = s.taken / unit * terms.fee + s.waited / unit * waits.fee
+    scored(s, s.count, fees, s.deepest, daily, minutes, terms, out)
 
 
 # Between two decisions
@@ -161,7 +139,7 @@ def _live(  # noqa: PLR0913, PLR0917
         if s.count > 0:
             down, up = _bounds(s, held, terms)
             hit = _reached(minutes, s.looked, stop, down, up)
-        _mark(s, hit, minutes, terms, daily, pending)
+        passed(s, hit, pending, daily, minutes, terms)
         if s.is_over:
             return
         s.looked = hit
@@ -169,32 +147,9 @@ def _live(  # noqa: PLR0913, PLR0917
             _end(s, held, hit, minutes, terms, waits, trades)
             s.looked = hit + 1
         elif pays:
-            _fund(s, stop, minutes, terms)
+            paid(s, stop, minutes, terms)
         else:
             return
-
-
-@njit(forceinline=True)
-def _fund(s: Any, place: int, minutes: Any, terms: Any) -> None:
-    """Pay what is due before the open of the minute at ``place``, on what was held until then."""
-    paid = times(times(times(whole(s.lots), minutes.opens[place]), terms.funding), s.side * minutes.funded[s.funding])
-    s.cash_0, s.cash_1 = subtract((s.cash_0, s.cash_1), paid)
-    s.funding += 1
-
-
-@njit(forceinline=True)
-def _mark(s: Any, stop: int, minutes: Any, terms: Any, daily: Any, pending: Any) -> None:
-    if stop <= s.place:
-        return
-    first = s.place
-    worth = times(whole(s.side * s.lots), terms.lot)
-    marks = Marks(s.peak, s.deepest, s.day, s.place, False, s.pending)
-    marks = marked(marks, pending, (s.cash_0, s.cash_1), worth, stop, daily, minutes, approximate(terms.unit), terms)
-    s.peak, s.deepest, s.day, s.place, s.pending = marks.peak, marks.deepest, marks.day, marks.place, marks.pending
-    if s.count > 0:
-        s.held += s.place - first
-    if marks.is_ruined:
-        s.is_ruined = s.is_over = 1
 
 
 @njit(forceinline=True)
@@ -208,7 +163,7 @@ def _bounds(s: Any, held: Any, terms: Any) -> Any:
         else:
             down, up = max(down, target), min(up, stop)
     if terms.is_perp:
-        limit = _limit((s.cash_0, s.cash_1), s.lots, s.side, terms)
+        limit = limit_of((s.cash_high, s.cash_low), s.lots, s.side, terms)
         if s.side > 0:
             down = max(down, limit)
         else:
@@ -245,7 +200,7 @@ def _end(s: Any, held: Any, place: int, minutes: Any, terms: Any, waits: Any, tr
             if is_hit and (found < 0 or (stop > level if s.side > 0 else stop < level)):
                 found, level = n, stop
         if terms.is_perp:
-            limit = _limit((s.cash_0, s.cash_1), s.lots, s.side, terms)
+            limit = limit_of((s.cash_high, s.cash_low), s.lots, s.side, terms)
             is_hit = (limit > 0 and low <= limit) if s.side > 0 else high >= limit
             is_first = found < 0 or (level < limit if s.side > 0 else level > limit)
             if is_hit and is_first:
@@ -284,17 +239,10 @@ def _close(s: Any, h: Any, reference: int, place: int, minutes: Any, terms: Any,
 
 @njit(forceinline=True)
 def _book(s: Any, h: Any, got: Any, price: Any, place: int, minutes: Any, terms: Any, trades: Any) -> None:
-    s.cash_0, s.cash_1 = add((s.cash_0, s.cash_1), got)
-    profit = approximate(subtract(got, (h.spent_0, h.spent_1)))
-    if profit > 0.0:
-        s.wins += 1
-        s.gains += profit
-    elif profit < 0.0:
-        s.losses -= profit
-    s.closed += 1
+    booked(s, got, (h.spent_0, h.spent_1))
     s.lots -= h.lots
     if h.number < len(trades):
-        _write(trades[h.number], s.side, h.entered, place, h.lots, _entry(h, s.side, minutes, terms), price)
+        write_trade(trades[h.number], s.side, h.entered, place, h.lots, _entry(h, s.side, minutes, terms), price)
 
 
 @njit(forceinline=True)
@@ -320,9 +268,9 @@ def _change(  # noqa: PLR0913, PLR0917
     """Do at the open of the minute at ``place`` what one candle changed; returns the first change of a later one."""
     candle, at = changes[first, 0], first
     # The first order of a decision is sized when that is made, before funding.
-    cash, lots = (s.cash_0, s.cash_1), s.lots
+    cash, lots = (s.cash_high, s.cash_low), s.lots
     if s.count > 0 and terms.is_perp and s.funding < len(minutes.fundings) and minutes.fundings[s.funding] == place:
-        _fund(s, place, minutes, terms)
+        paid(s, place, minutes, terms)
     while s.funding < len(minutes.fundings) and minutes.fundings[s.funding] <= place:
         s.funding += 1
     closes = False
@@ -335,12 +283,12 @@ def _change(  # noqa: PLR0913, PLR0917
                 break
         at += 1
     if closes:
-        cash, lots = (s.cash_0, s.cash_1), s.lots
+        cash, lots = (s.cash_high, s.cash_low), s.lots
     goes_on = True
     while at < last and changes[at, 0] == candle:
         if goes_on and (changes[at, 3] > 0.0 or terms.may_short):
             goes_on = _open(s, held, changes[at], cash, lots, place, minutes, terms, waits)
-            cash, lots = (s.cash_0, s.cash_1), s.lots
+            cash, lots = (s.cash_high, s.cash_low), s.lots
         at += 1
     return at
 
@@ -388,7 +336,7 @@ def _open(  # noqa: PLR0913, PLR0917
     s.numbers += 1
     s.lots += bought
     s.taken += approximate(value)
-    s.cash_0, s.cash_1 = subtract((s.cash_0, s.cash_1), spent)
+    s.cash_high, s.cash_low = subtract((s.cash_high, s.cash_low), spent)
     return True
 
 

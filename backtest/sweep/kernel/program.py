@@ -21,7 +21,7 @@ from typing import Any
 import numba
 from numba import njit
 
-from backtest.sweep.kernel import bits, columns, compiling, distances, exact, exits, marks, turns, walk
+from backtest.sweep.kernel import bits, columns, compiling, distances, exact, exits, marks, money, turns, walk
 from trading.atomic_files import replacing
 from trading.candles import UNIT
 from trading.features.contract import Feature, FeatureDef
@@ -30,7 +30,7 @@ from trading.strategies.building import source_of
 from trading.strategies.contract import Strategy
 
 __all__ = [
-    "Shape", "calls_text", "codes_text", "columns_text", "compiled", "given_of", "kinds_text", "lanes_of", "loaded",
+    "Shape", "codes_text", "columns_text", "compiled", "fill_text", "given_of", "kinds_text", "lanes_of", "loaded",
     "name_of", "params_text", "program_of", "reached", "source_text", "walking",
 ]  # fmt: skip
 
@@ -108,7 +108,8 @@ def loaded(name: str, text: str, given: Callable[[], Mapping[str, Any]]) -> Modu
 
 def name_of(what: str, *texts: str) -> str:
     """A module's name: of what it is made for, of these texts and of all that is compiled into it besides."""
-    own = (inspect.getsource(part) for part in (bits, columns, compiling, distances, exact, exits, marks, turns, walk))
+    parts = (bits, columns, compiling, distances, exact, exits, marks, money, turns, walk)
+    own = (inspect.getsource(part) for part in parts)
     whole = "\0".join((numba.__version__, sys.version, *texts, *own))
     return f"kernel_{what}_{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
 
@@ -228,12 +229,15 @@ def kinds_text(shape: Shape) -> str:
     return ", ".join(f"kind{place}" for place in range(len(shape.kinds)))
 
 
-def calls_text(shape: Shape) -> str:
-    """The calls that make all columns of a stretch."""
-    return "".join(
+def fill_text(shape: Shape) -> str:
+    """The function that makes the prices and all columns of a stretch, from the segment it begins in; returns the one
+    it ends in.
+    """
+    calls = "".join(
         (_CALL if lanes_of(kind) == 1 else _CALLS).format(place=place, name=f"kind{place}", lanes=lanes_of(kind))
         for place, kind in enumerate(shape.kinds)
     )
+    return _FILL.format(names=kinds_text(shape), calls=calls.strip("\n"))
 
 
 def params_text(shape: Shape) -> str:
@@ -428,20 +432,36 @@ def codes_of(prices, out, holed, places, p_i, p_f, c, a, b, base, start, codes):
     return bad
 """
 
+_FILL = """
+@njit
+def fill(bars, totals, starts, segment, base, last, {names}, out, prices):
+    for i in range(base, last):
+        prices[i - base + 1] = bars[3, i] / unit
+    a = base
+    while a < last:
+        while segment + 1 < len(starts) and starts[segment + 1] <= a:
+            segment += 1
+        start = starts[segment]
+        b = min(last, starts[segment + 1]) if segment + 1 < len(starts) else last
+{calls}
+        a = b
+    return segment
+"""
+
 _CALL = """
-            for j in range(len({name}.need)):
-                feature{place}(bars, totals, {name}, j, start, a, b, base, out)
+        for j in range(len({name}.need)):
+            feature{place}(bars, totals, {name}, j, start, a, b, base, out)
 """
 
 _CALLS = """
-            j = 0
-            while j < len({name}.need):
-                if j + {lanes} <= len({name}.need):
-                    features{place}(bars, totals, {name}, j, start, a, b, base, out)
-                    j += {lanes}
-                else:
-                    feature{place}(bars, totals, {name}, j, start, a, b, base, out)
-                    j += 1
+        j = 0
+        while j < len({name}.need):
+            if j + {lanes} <= len({name}.need):
+                features{place}(bars, totals, {name}, j, start, a, b, base, out)
+                j += {lanes}
+            else:
+                feature{place}(bars, totals, {name}, j, start, a, b, base, out)
+                j += 1
 """
 
 _BEGIN = """

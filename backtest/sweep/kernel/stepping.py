@@ -12,7 +12,6 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
-from textwrap import dedent, indent
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -166,11 +165,10 @@ def _state_maker(state: Any, start: Any) -> Any:
 
 def _text(shape: program.Shape, unit: int, start: Any) -> str:
     names = program.kinds_text(shape)
-    fill = _FILL.format(names=names, calls=indent(dedent(program.calls_text(shape)), " " * 8))
     made = [_CHANGES.format(names=names, **_parts(shape, start))]
     if not has_lots(start):
         made = [targets_text(shape), _TARGETS.format(names=names)]
-    return "\n\n".join([program.columns_text(shape, unit), fill, *made])
+    return "\n\n".join([program.columns_text(shape, unit), program.fill_text(shape), *made])
 
 
 def targets_text(shape: program.Shape) -> str:
@@ -201,22 +199,6 @@ def _parts(shape: program.Shape, start: Any) -> dict[str, str]:
         "writes": "\n".join(f"    {cell} = state.{name}" for name, cell in cells.items()) or "    pass",
     }
 
-
-_FILL = """
-@njit
-def fill(bars, totals, starts, segment, base, last, {names}, out, prices):
-    for i in range(base, last):
-        prices[i - base + 1] = bars[3, i] / unit
-    a = base
-    while a < last:
-        while segment + 1 < len(starts) and starts[segment + 1] <= a:
-            segment += 1
-        start = starts[segment]
-        b = min(last, starts[segment + 1]) if segment + 1 < len(starts) else last
-{calls}
-        a = b
-    return segment
-"""
 
 _CODES = """
 @njit

@@ -16,30 +16,18 @@ from backtest.sweep.kernel.compiling import inlined, uncounted
 from backtest.sweep.kernel.exact import (
     add,
     approximate,
-    divided,
-    floor_divided,
     is_less,
-    is_negative,
     subtract,
     times,
     whole,
 )
-from backtest.sweep.kernel.marks import Marks, blocks_of, deepest_of, marked, range_of
+from backtest.sweep.kernel.marks import Marks, deepest_of, marked, range_of
+from backtest.sweep.kernel.money import MOST_LOTS, Tally, begun, bought, finished, limit_of, may_reach, write_trade
 from backtest.sweep.kernel.turns import lost, next_turn
 
-__all__ = ["FIGURES", "INEXACT", "OK", "Minutes", "Terms", "walk"]
+__all__ = ["INEXACT", "OK", "Minutes", "Terms", "walk"]
 
 OK, INEXACT = 0, 1
-
-FIGURES = (
-    "trades", "open_trades", "total_return", "final_equity", "sharpe", "sortino", "max_drawdown", "win_rate",
-    "profit_factor", "fees", "exposure", "days",
-)  # fmt: skip
-
-_DAYS_A_YEAR = 365
-_NO_VARIATION = 1e-12
-_MOST_LOTS = 2.0**52
-_DOUBT = 1e-9
 
 
 class Minutes(NamedTuple):
@@ -122,20 +110,15 @@ def walk(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one trade after an
     ``daily`` takes the capital and equity at the end of each day, ``out`` takes ``FIGURES``; ``ahead`` of ``AHEAD`` and
     ``pending`` of ``PENDING`` are scratch.
     """
-    end, count, days = len(minutes.opens), len(fills), len(minutes.day_places)
-    daily[0] = divided(terms.capital, terms.unit)
+    end, count = len(minutes.opens), len(fills)
     nothing = whole(0)
     spent = nothing
     gains = losses = turnover = 0.0
     wins = closed = held = entered = side = funding = 0
-    day: Any = 0
+    day = begun(daily, minutes, terms)
     lots = 0.0
     status = OK
     place = minutes.first
-    # Days that end before the first mark.
-    while day < days and minutes.day_places[day] < minutes.first:
-        day += 1
-        daily[day] = daily[0]
     cash = terms.capital
     lost(ahead)
     marks = Marks(approximate(cash), 0.0, day, place, False, 0)
@@ -155,8 +138,8 @@ def walk(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one trade after an
         turning = -1
         side = 1 if is_set(longs, candle) else -1
         candle += 1
-        lots, spent, value = _bought(minutes.seams[stop, 1], side, cash, terms)
-        if lots >= _MOST_LOTS:
+        lots, spent, value = bought(minutes.seams[stop, 1], side, cash, terms)
+        if lots >= MOST_LOTS:
             status = INEXACT
             break
         if lots == 0.0:
@@ -178,8 +161,8 @@ def walk(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one trade after an
             if terms.is_perp:
                 if funding < len(minutes.fundings) and minutes.fundings[funding] <= until:
                     stop, pays = minutes.fundings[funding], True
-                if _may_reach(minutes, marks.place, stop, cash, lots, side, terms):
-                    limit = _limit(cash, lots, side, terms)
+                if may_reach(minutes, marks.place, stop, cash, lots, side, terms):
+                    limit = limit_of(cash, lots, side, terms)
                     hit = _reached(minutes.lows, minutes.highs, marks.place, stop, limit, side)
                     if hit < stop:
                         is_forced, stop = True, hit
@@ -213,7 +196,7 @@ def walk(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one trade after an
         if closed < len(trades):
             entry = times(whole(minutes.opens[entered]), terms.buy if side > 0 else terms.sell)
             price = times(whole(reference), terms.sell if side > 0 else terms.buy)
-            _write(trades[closed], side, entered, stop, lots, entry, price)
+            write_trade(trades[closed], side, entered, stop, lots, entry, price)
         closed += 1
         lots = 0.0
         if is_forced:
@@ -226,89 +209,13 @@ def walk(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one trade after an
             candle = leave + 1
     if lots > 0.0 and closed < len(trades):
         entry = times(whole(minutes.opens[entered]), terms.buy if side > 0 else terms.sell)
-        _write(trades[closed], side, entered, -1, lots, entry, nothing)
-    day = marks.day
-    newest = cash
-    if lots > 0.0:
-        newest = add(cash, times(times(whole(side * lots), terms.lot), minutes.closes[marks.place - 1]))
-    if marks.is_ruined:
-        # The day of the last mark is the last of all.
-        day = np.searchsorted(minutes.day_places, marks.place - 1) + 1
-        daily[day] = divided(newest, terms.unit)
-    _figures(daily[: day + 1], out)
-    out[0] = closed
-    out[1] = 1.0 if lots > 0.0 else 0.0
-    out[2] = divided(subtract(newest, terms.capital), terms.capital)
-    out[3] = divided(newest, terms.unit)
-    out[6] = deepest_of(pending, marks.pending, marks.deepest, minutes.closes)
-    out[7] = wins / closed if closed else np.nan
-    out[8] = gains / losses if losses > 0.0 else np.nan
-    out[9] = turnover / unit * terms.fee
-    out[10] = held / (marks.place - place) if marks.place > place else np.nan
+        write_trade(trades[closed], side, entered, -1, lots, entry, nothing)
+    fees = turnover / unit * terms.fee
+    deepest = deepest_of(pending, marks.pending, marks.deepest, minutes.closes)
+    tally = Tally(cash, side * lots, 1 if lots > 0.0 else 0, closed, wins, gains, losses, fees, deepest, held,
+                  marks.place, marks.day, marks.is_ruined)  # fmt: skip
+    finished(tally, minutes, terms, daily, out)
     return status, closed + (1 if lots > 0.0 else 0)
-
-
-@uncounted
-def _write(row: Any, side: Any, entered: Any, left: Any, lots: Any, entry: Any, price: Any) -> None:
-    row[0], row[1], row[2], row[3] = side, entered, left, np.int64(lots)
-    row[4], row[5] = entry
-    row[6], row[7] = price
-
-
-@inlined
-def _bought(opened: Any, side: int, cash: Any, terms: Any) -> Any:
-    """As many lots as the stake pays at the open, fee included: their number, which is 0 if refused and ``_MOST_LOTS``
-    if it cannot be counted exactly, what is spent, and their value as a float.
-    """
-    one = times(terms.buy_costs if side > 0 else terms.sell_costs, opened)
-    if abs(approximate(cash)) > terms.most_cash:
-        return _MOST_LOTS, one, 0.0
-    if terms.stake == terms.stake_of:
-        lots = floor_divided(cash, one)
-    else:
-        lots = floor_divided(times(cash, terms.stake), times(one, terms.stake_of))
-    if lots > terms.most_lots:
-        return _MOST_LOTS, one, 0.0
-    value = times(times(terms.buys if side > 0 else terms.sells, opened), lots)
-    if is_negative(cash) or is_less(value, terms.least):
-        lots = 0.0
-    if side > 0:
-        return lots, times(one, lots), approximate(value)
-    return lots, times(times(terms.sell_gets, opened), -lots), approximate(value)
-
-
-@inlined
-def _may_reach(minutes: Any, a: int, b: int, cash: Any, lots: float, side: int, terms: Any) -> Any:
-    """Whether a minute from ``a`` up to ``b`` may reach the price of liquidation, as far as whole blocks tell."""
-    if side > 0 and not is_negative(cash):
-        return False
-    low, high = blocks_of(minutes.least_lows, minutes.most_highs, a, b)
-    owed = approximate(cash) * np.float64(terms.margin_of)
-    size = lots * np.float64(terms.lot)
-    if side > 0:
-        size *= np.float64(terms.margin_of - terms.margin)
-        return size * np.float64(low) <= -owed * (1.0 + _DOUBT)
-    size *= np.float64(terms.margin_of + terms.margin)
-    return size * np.float64(high) >= owed * (1.0 - _DOUBT)
-
-
-@uncounted
-def _limit(cash: Any, lots: float, side: int, terms: Any) -> Any:
-    """The price of liquidation at 10**-8, rounded against us: 0 for a long and the highest for a short without one."""
-    size = times(
-        times(whole(lots), terms.lot), terms.margin_of - terms.margin if side > 0 else terms.margin_of + terms.margin
-    )
-    owed = times(cash, terms.margin_of)
-    if side > 0:
-        return np.int64(floor_divided(subtract(whole(0), owed), size)) if is_negative(owed) else np.int64(0)
-    if is_negative(subtract(owed, whole(1))):
-        return np.int64(1)
-    found = floor_divided(owed, size)
-    if found >= _MOST_LOTS:
-        return np.int64(2**62)
-    if is_less(times(size, found), owed):
-        found += 1.0
-    return max(np.int64(1), np.int64(found))
 
 
 @inlined
@@ -327,34 +234,3 @@ def _reached(lows: Any, highs: Any, a: int, b: int, limit: int, side: int) -> in
         if highs[i] >= limit:
             return i
     return b
-
-
-@uncounted
-def _figures(daily: Any, out: Any) -> None:
-    """Sharpe, Sortino and the number of days as ``trading.accounts.score`` has them."""
-    count = len(daily) - 1
-    for value in daily:
-        if value <= 0.0:
-            count = 0
-    out[4] = out[5] = np.nan
-    out[11] = count
-    if count < 2:
-        return
-    total = rest = squares = down = 0.0
-    for i in range(count):
-        change = daily[i + 1] / daily[i] - 1
-        # What the rounding of each sum loses is summed beside it (Neumaier 1974).
-        now = total + change
-        rest += (total - now) + change if abs(total) >= abs(change) else (change - now) + total
-        total = now
-    mean = (total + rest) / count
-    for i in range(count):
-        change = daily[i + 1] / daily[i] - 1
-        squares += (change - mean) ** 2
-        down += min(change, 0.0) ** 2
-    deviation = np.sqrt(squares / (count - 1))
-    downside = np.sqrt(down / count)
-    if deviation > _NO_VARIATION:
-        out[4] = mean / deviation * np.sqrt(_DAYS_A_YEAR)
-    if downside > _NO_VARIATION:
-        out[5] = mean / downside * np.sqrt(_DAYS_A_YEAR)
