@@ -152,10 +152,7 @@ def test_the_whole_search_is_counted_and_doubted(found: dict[str, Any]) -> None:
     assert (refused["search"]["trials"], refused["search"]["refused"]) == (3, 1)
 
 
-def test_compiled_code_finds_what_the_reference_engine_does(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.getbasetemp().parent / "kernels"))
+def test_compiled_code_finds_what_the_reference_engine_does(monkeypatch: pytest.MonkeyPatch) -> None:
     one = request(backtest=request().backtest.model_copy(update={"intervals": ("12m",)}))
     fast = walked(one, source())
     monkeypatch.setattr("backtest.sweep.kernel.why_not", lambda request: "a test wants the other engine")

@@ -59,10 +59,7 @@ class Watched(HerePool):
 
 
 @pytest.mark.parametrize("engine", ["reference", "kernel"])
-async def test_every_score_is_that_of_the_backtest_alone(
-    store: Database, file: Path, engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.getbasetemp().parent / "kernels"))
+async def test_every_score_is_that_of_the_backtest_alone(store: Database, file: Path, engine: str) -> None:
     start_ms = START + DAY_MS
     request = wanted(intervals=("24m",)) if engine == "kernel" else wanted()
     request = request.model_copy(update={"backtest": request.backtest.model_copy(update={"start_ms": start_ms})})

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-
-import pytest
 
 from backtest.sweep.engines import engine_on
 from tests.backtest.sweep.kernel.test_equals_reference import request, source_of
 from tests.backtest.sweep.kernel.test_own_strategies import BEGIN, NOT_COMPILED, own
 from tests.trading.series import random_minutes
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.getbasetemp().parent / "kernels"))
-        yield
 
 
 def times(words: str) -> int:

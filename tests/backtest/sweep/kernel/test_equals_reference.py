@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from math import isclose
@@ -42,14 +42,6 @@ COMBOS: dict[str, list[dict[str, int | float]]] = {
 CRASH = "binance_spot_BTCUSDT_1m_12col_20210515-20210522.csv.gz"
 SPARSE = "bitfinex_BTCUSD_1m_2017.csv.gz"
 CHEAP = "bitfinex_XRPUSD_1m_2019H1.csv.gz"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Programs compiled once for all tests of the session, in whatever process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.getbasetemp().parent / "kernels"))
-        yield
 
 
 def source_of(items: Sequence[Item], *, lot: str = "0.00001", least: str = "5") -> Source:

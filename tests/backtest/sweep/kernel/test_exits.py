@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -89,13 +88,6 @@ def step(state, now, p):
 
 def wanted(before, now, p):"""
 LEVELS = [{"stop": 0.5, "profit": 0.7}, {"fast": 2, "slow": 30, "stop": 3.0, "profit": 0.3}, {"stop": 20.0}]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.getbasetemp().parent / "kernels"))
-        yield
 
 
 def bracketed(stops: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
@@ -70,13 +69,6 @@ NOT_COMPILED = """
 RAISES = """
     if 1.0 / (now.close - now.high) < -2.0:
         return LONG"""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.getbasetemp().parent / "kernels"))
-        yield
 
 
 def own(features: dict[str, str], body: str) -> str:

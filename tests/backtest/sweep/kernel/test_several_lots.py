@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -96,13 +95,6 @@ COMBOS: dict[str, list[dict[str, Number]]] = {
         {"period": 9, "step": 0.001, "stop": 0.001, "share": 0.3},
     ],
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.getbasetemp().parent / "kernels"))
-        yield
 
 
 @pytest.mark.covers("S1-42", "W6")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
@@ -67,13 +66,6 @@ COMBOS: list[dict[str, Number]] = [
     {"period": 9, "patience": 1, "fall": 0.002},
     {"period": 3, "patience": 9},
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.getbasetemp().parent / "kernels"))
-        yield
 
 
 @pytest.mark.covers("S1-42", "W6")
