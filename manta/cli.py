@@ -232,7 +232,7 @@ def sim_serve(  # noqa: PLR0913, PLR0917 - one parameter for each option
         )
         asyncio.run(run(options))
 
-    guarded(work, as_json=as_json)
+    guarded(work, as_json=as_json, writes=True)
 
 
 @db_app.command("migrate")

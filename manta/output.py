@@ -73,14 +73,14 @@ def fail(error: MantaError, *, as_json: bool) -> NoReturn:
     raise SystemExit(error.exit_code)
 
 
-def guarded(work: Callable[[], Any], *, as_json: bool) -> Any:
+def guarded(work: Callable[[], Any], *, as_json: bool, writes: bool = False) -> Any:
     """Run ``work``; a deliberate error becomes its paragraph and exit status, a signal 130 or 143.
 
     With ``as_json`` stdout is for the one JSON value: what strategies and objectives of the user's print meanwhile goes
-    to stderr.
+    to stderr. ``writes`` says that ``work`` writes its JSON to stdout itself.
     """
     try:
-        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        with redirect_stdout(sys.stderr) if as_json and not writes else nullcontext():
             return work()
     except MantaError as error:
         fail(error, as_json=as_json)
