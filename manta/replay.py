@@ -27,7 +27,7 @@ from manta.host import Host, HostOptions
 from manta.host_process import HostProcess
 from manta.processes import die_with_parent
 from trading.config.model import Config
-from trading.errors import BadInput, MantaError, StorageRetryable
+from trading.errors import BadInput, MantaError, OutcomeUnknown, StorageRetryable
 from trading.intervals import MINUTE_MS
 from trading.storage.cursors import read_cursors
 from trading.storage.database import Connection, Database
@@ -118,13 +118,16 @@ class Replay:
         """Run a read on the session's database; StorageRetryable when that is away for longer than ``deadline_s``."""
         if self._database is None:
             raise RuntimeError("the replay is not running")
-        return await self._database.run(function, deadline_s=deadline_s)
+        try:
+            return await self._database.run(function, deadline_s=deadline_s)
+        except OutcomeUnknown as error:
+            # Whether a read's COMMIT was carried out makes no difference.
+            raise StorageRetryable(error.message) from error
 
     async def positions(self) -> dict[str, int]:
         """All committed cursors."""
-        if self._database is None:
-            raise RuntimeError("the replay is not running")
-        return await self._database.run(read_cursors, deadline_s=PATIENT_S if self.options.apart else 30.0)
+        found: dict[str, int] = await self.query(read_cursors, deadline_s=PATIENT_S if self.options.apart else 30.0)
+        return found
 
     async def run_to(
         self, end_ms: int, on_position: Callable[[int], None] | None = None, *, exactly: bool = False
