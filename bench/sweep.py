@@ -19,7 +19,7 @@ from backtest.run import simulate
 from backtest.sources import Source
 from backtest.sweep.evaluator import Number
 from backtest.sweep.kernel import KernelEvaluator
-from backtest.sweep.kernel.evaluate import KernelTrade
+from backtest.sweep.kernel.evaluate import KernelTrade, Spent
 from bench.figures import Effort, Figure, Report, Table
 from bench.history import SAMPLE, carried, history_pieces
 from bench.rivals import Contest, Outcome, rival_outcomes
@@ -57,13 +57,25 @@ class Work(NamedTuple):
     source: str = ""
 
 
+class Parts(NamedTuple):
+    """Where our nanoseconds go: ``alike`` is all of it when every combination is the same, so features are made once;
+    of all, ``deciding`` and ``trading`` are those of ``Spent``.
+    """
+
+    alike: float
+    deciding: float
+    trading: float
+
+
 class Found(NamedTuple):
     """Of one work and profile: our nanoseconds, trades of each combination, how many were compared, and contests."""
 
     work: Work
     shorts: bool
     ns: float
+    parts: Parts
     trades: float
+    minutes: int
     compared: int
     contests: list[Contest]
 
@@ -160,7 +172,12 @@ async def measure(effort: Effort) -> Report:
                 ("work", "ns", "cold reads", "faster than the rival", "trades each", "equal to the reference's",
                  "of ours, equal to the rival's"),
                 rows,
-            )
+            ),
+            Table(
+                "Where that time goes",
+                ("work", "features and rules", "trades", "the rest", "trades, ns each", "saved where all are alike"),
+                [_parts(item) for item in found],
+            ),
         ],
         notes,
         values,
@@ -177,7 +194,14 @@ def _measured(work: Work, source: Source, effort: Effort, shorts: bool, notes: l
     # The first call loads or compiles.
     scores = kernel.evaluate(work.combos)
     again = partial(kernel.evaluate, work.combos)
-    each = [_nanos(again, len(source.candles) * TOGETHER) for _ in range(effort.runs)]
+    alike = partial(kernel.evaluate, work.combos[:1] * TOGETHER)
+    units = len(source.candles) * TOGETHER
+    each, parts = [], []
+    for _ in range(effort.runs):
+        kernel.spent = Spent()
+        each.append(_nanos(again, units))
+        deciding, trading = kernel.spent.deciding / units, kernel.spent.trading / units
+        parts.append(Parts(_nanos(alike, units), deciding, trading))
     contests = []
     # One order a candle is all that the rival does: what turns and is stopped is not its own any more.
     if work.least is not None and not (shorts and work.source):
@@ -189,9 +213,27 @@ def _measured(work: Work, source: Source, effort: Effort, shorts: bool, notes: l
             )
             for combo in work.combos[TOGETHER // (2 * _CONTESTS) :: TOGETHER // _CONTESTS][:_CONTESTS]
         ]
-    found = Found(work, shorts, median(each), sum(score.trades for score in scores) / TOGETHER, compared, contests)
+    middle = Parts(*(median(values) for values in zip(*parts, strict=True)))
+    found = Found(
+        work,
+        shorts,
+        median(each),
+        middle,
+        sum(score.trades for score in scores) / TOGETHER,
+        len(source.candles),
+        compared,
+        contests,
+    )
     notes.append(f"{found.name}: {spread(each, 'ns')}")
     return found
+
+
+def _parts(item: Found) -> tuple[str | float, ...]:
+    """A row of where time goes; trades that exits end are not apart from what decides."""
+    parts = item.parts
+    rest = item.ns - parts.deciding - parts.trading
+    each = parts.trading * item.minutes / item.trades if parts.deciding and item.trades else "–"
+    return item.name, parts.deciding or "–", parts.trading, rest, each, item.ns - parts.alike
 
 
 def _rival(source: Source, found: Sequence[Found], effort: Effort, notes: list[str]) -> tuple[str, list[list[Outcome]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -43,7 +44,7 @@ from trading.features.contract import Feature
 from trading.strategies.contract import Strategy
 from trading.strategies.registry import find_module, load_strategy
 
-__all__ = ["KernelEvaluator", "KernelTrade"]
+__all__ = ["KernelEvaluator", "KernelTrade", "Spent"]
 
 _log = structlog.get_logger(__name__)
 
@@ -64,6 +65,18 @@ class KernelTrade(NamedTuple):
     quantity: Decimal
     exit_ms: int | None
     exit_price: Decimal | None
+
+
+@dataclass(slots=True)
+class Spent:
+    """Processor time of compiled programs in nanoseconds, what was compiled meanwhile included.
+
+    ``deciding`` is features and rules, ``trading`` what follows from the decisions. Where exits or lots end trades both
+    are one program, all of whose time is ``trading``.
+    """
+
+    deciding: int = 0
+    trading: int = 0
 
 
 @dataclass(slots=True)
@@ -108,6 +121,7 @@ class KernelEvaluator:
         self._bits: Any = None
         self.refusal: str | None = None
         """Why the reference engine runs all of it; None as long as it does not."""
+        self.spent = Spent()
         tape = self._tape
         try:
             self._terms, self._waits, self._scale = _terms(request, source, tape)
@@ -187,22 +201,28 @@ class KernelEvaluator:
         exact, and figures. Returns how many trades there are of the last; None if any raised, or was not compiled.
         """
         start = self._shape.strategy.start
+        began = time.process_time_ns()
         try:
             if start is not None and has_lots(start):
                 return self._held(strategies, walked)
             if self._has_exits:
                 return self._ended(strategies, walked)
             planes = self._planes(strategies)
+            decided = time.process_time_ns()
+            self.spent.deciding += decided - began
+            began = decided
+            if planes is None:
+                return None
+            count: int = walking()(*planes, self._tape.fills, self._minutes, self._terms, *walked)
+            return count
         except (NumbaError, TypeError, AssertionError, NotImplementedError) as error:
             # Numba means to raise the first alone.
             self._stay_with_reference(error)
             return None
         except (ArithmeticError, LookupError, ValueError):
             return None
-        if planes is None:
-            return None
-        count: int = walking()(*planes, self._tape.fills, self._minutes, self._terms, *walked)
-        return count
+        finally:
+            self.spent.trading += time.process_time_ns() - began
 
     def _planes(self, strategies: Sequence[Strategy]) -> tuple[Any, Any, Any] | None:
         """Bits of the candles on which each of ``strategies`` wants to be long, short or flat; None if it raised."""
