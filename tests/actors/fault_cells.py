@@ -204,6 +204,7 @@ class _Replay:
         self._live: dict[tuple[str, int], Candle] = {}
         self._notes: list[Anomaly] = []
         self._told_ms = 0
+        self._storing = False
         self._changed = asyncio.Event()
 
     async def run(self) -> list[str]:
@@ -251,6 +252,7 @@ class _Replay:
             at_ms += source.choice((0, 0, 20_000, 61_000, 4 * MINUTE_MS))
 
     async def _deliver(self, items: list[StreamItem], clock: TimeSample | None) -> None:
+        self._storing = True
         minutes = [item for item in items if isinstance(item, Candle | Hole)]
         prev_ms = start_ms(minutes[0]) if minutes and self._told_ms else self._told_ms
         upto_ms = max([prev_ms, *map(end_ms, minutes)])
@@ -263,7 +265,7 @@ class _Replay:
                 for told in self._fold.handle(item):
                     await self._take(told)
         self._recording.validate()
-        self._told_ms = upto_ms
+        self._told_ms, self._storing = upto_ms, False
         self._changed.set()
 
     async def _take(self, told: StreamItem | Refold) -> None:
@@ -283,7 +285,13 @@ class _Replay:
 
     async def _until_told(self, feed: MarketFeed, running_feed: asyncio.Task[None]) -> None:
         async with asyncio.timeout(_WAIT_S):
-            while self._told_ms < self._to_ms or feed.state.missing or feed.state.unconfirmed > _UNCONFIRMED:
+            # What the feed has done with may not be stored yet: a correction, after which no minute waits any more.
+            while (
+                self._told_ms < self._to_ms
+                or self._storing
+                or feed.state.missing
+                or feed.state.unconfirmed > _UNCONFIRMED
+            ):
                 if running_feed.done():
                     await running_feed
                 self._changed.clear()
