@@ -21,7 +21,7 @@ CHANGES = st.fixed_dictionaries(
         "quote_volume": NUMBER,
         "trade_count": st.none() | st.integers(0, 2**40),
         "taker_buy_volume": NUMBER,
-        "source": st.sampled_from([item.value for item in Source]),
+        "source": st.sampled_from(Source),
         "revision": st.integers(0, 3),
         "complete": st.booleans(),
         "received_ns": st.integers(0, 2**62),
