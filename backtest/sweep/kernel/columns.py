@@ -13,7 +13,7 @@ from trading.candle_columns import Integers
 from trading.candles import UNIT, Candle
 from trading.features.inputs import Recent
 
-__all__ = ["Bar", "Kind", "Totals", "bands", "means", "recent_fields"]
+__all__ = ["Bar", "Kind", "Totals", "bands", "means", "recent_fields", "recorded"]
 
 _FIRST = Candle._fields.index("open")
 
@@ -79,6 +79,22 @@ def means(  # noqa: PLR0913, PLR0917 - as every feature of a program
     for i in range(len(found)):
         found[i] = quotient(np.float64(now[i] - then[i]), divisor, inverse)
     return known > a
+
+
+@njit
+def recorded(
+    _bars: Any, _totals: Any, kind: Any, j: int, _start: int, a: int, b: int, base: int, _unit: int, out: Any
+) -> Any:
+    """Copy what was recorded of each candle: ``real`` is the pool, and the whole number the slot in it. Returns whether
+    values are missing.
+    """
+    row, found = kind.column[j], kind.real[kind.whole[j, 0], a:b]
+    is_holed = False
+    for i in range(len(found)):
+        value = found[i]
+        out[row, a + i - base + 1] = value
+        is_holed |= value != value  # noqa: PLR0124 - only NaN differs from itself
+    return is_holed
 
 
 @njit(forceinline=True)

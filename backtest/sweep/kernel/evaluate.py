@@ -33,6 +33,7 @@ from backtest.sweep.kernel.lot_walk import Waits
 from backtest.sweep.kernel.marks import BLOCK
 from backtest.sweep.kernel.money import FIGURES
 from backtest.sweep.kernel.program import Shape, lanes_of, program_of, walking
+from backtest.sweep.kernel.recording import MOST_BYTES, RECORDED, Recorded, Recordings
 from backtest.sweep.kernel.stepping import has_lots, stepper_of, table_of
 from backtest.sweep.kernel.support import why_not
 from backtest.sweep.kernel.tape import Tape
@@ -69,7 +70,7 @@ class KernelTrade(NamedTuple):
 
 @dataclass(slots=True)
 class Spent:
-    """Processor time of compiled programs in nanoseconds, what was compiled meanwhile included.
+    """Processor time of compiled programs in nanoseconds, what was compiled or recorded meanwhile included.
 
     ``deciding`` is features and rules, ``trading`` what follows from the decisions. Where exits or lots end trades both
     are one program, all of whose time is ``trading``.
@@ -77,6 +78,19 @@ class Spent:
 
     deciding: int = 0
     trading: int = 0
+
+
+@dataclass(slots=True)
+class _Group:
+    """Combinations that one program runs at once: their places in the chunk, and the recorded columns they read."""
+
+    places: list[int]
+    shapes: list[Shape]
+    recorded: dict[Feature, None]
+
+    @property
+    def strategies(self) -> list[Strategy]:
+        return [shape.strategy for shape in self.shapes]
 
 
 @dataclass(slots=True)
@@ -95,7 +109,8 @@ class KernelEvaluator:
     which then raises what it raises. Memory does not depend on how many combinations are given.
     """
 
-    def __init__(self, request: BacktestRequest, source: Source) -> None:
+    def __init__(self, request: BacktestRequest, source: Source, recorded_bytes: int = MOST_BYTES) -> None:
+        """``recorded_bytes`` bounds the memory of the columns of features that are not compiled."""
         reason = why_not(request)
         if reason is not None:
             raise BadInput(
@@ -113,9 +128,12 @@ class KernelEvaluator:
         self._has_exits = has_exits(request, strategy)
         self._beside = atr_beside(request)
         self._shape = self._shape_of(strategy)
-        fine = all(kind.kind in ALWAYS_KNOWN for kind in self._shape.kinds)
         # A few units serve all markets: each other one would be compiled for itself.
-        self._unit = next(unit for unit in _UNITS if unit >= 10**self._tape.decimals) if fine else UNIT
+        coarsest = next(unit for unit in _UNITS if unit >= 10**self._tape.decimals)
+        self._unit = coarsest if _is_of_prices(self._shape) else UNIT
+        self._recordings = Recordings(
+            source, self._interval, self._tape.bar_close_ms, len(self._shape.reads), recorded_bytes
+        )
         self._compiled = True
         # Of all candles of a chunk, kept from one to the next: new memory costs more than what is written to it.
         self._bits: Any = None
@@ -163,51 +181,76 @@ class KernelEvaluator:
             yield from self._chunk(strategies[first : first + _TOGETHER], most)
 
     def _chunk(self, strategies: Sequence[Strategy], most: int) -> Iterator[tuple[ComboScore, Any]]:
-        fitting = [place for place, strategy in enumerate(strategies) if self._fits(strategy)]
-        out = np.full((len(fitting), len(FIGURES)), np.nan)
-        daily = np.ones((len(fitting), len(self._tape.day_places) + 1))
-        statuses = np.zeros(len(fitting), np.int64)
         rows = np.zeros((most, 8), np.int64)
-        count = None
-        if fitting and self._compiled:
-            count = self._walked([strategies[place] for place in fitting], (rows, daily, statuses, out))
-        found = {}
-        if count is not None:
-            found = {
-                place: (figures, changes)
-                for place, status, figures, changes in zip(
-                    fitting, statuses.tolist(), out.tolist(), (daily[:, 1:] / daily[:, :-1] - 1).tolist(), strict=True
-                )
-                if status == OK
-            }
+        found: dict[int, tuple[Any, Any]] = {}
+        taken = None
+        for group in self._groups(strategies) if self._compiled else ():
+            out = np.full((len(group.places), len(FIGURES)), np.nan)
+            daily = np.ones((len(group.places), len(self._tape.day_places) + 1))
+            statuses = np.zeros(len(group.places), np.int64)
+            count = self._walked(group, (rows, daily, statuses, out))
+            if count is None:
+                continue
+            taken = rows[:count]
+            changes = daily[:, 1:] / daily[:, :-1] - 1
+            for place, status, figures, returns in zip(
+                group.places, statuses.tolist(), out.tolist(), changes.tolist(), strict=True
+            ):
+                if status == OK:
+                    found[place] = figures, returns
         for place, strategy in enumerate(strategies):
             if place in found:
-                yield _score_of(strategy, *found[place]), rows[:count]
+                yield _score_of(strategy, *found[place]), taken
             else:
                 yield self._reference(strategy), None
 
-    def _fits(self, strategy: Strategy) -> bool:
-        """Whether all sums of its features stay exact, and the compiled shape is its own."""
+    def _groups(self, strategies: Sequence[Strategy]) -> Iterator[_Group]:
+        """Those of ``strategies`` that compiled programs can run, by the program that does it and in groups that read
+        no more recorded columns than are kept.
+        """
+        by_key: dict[Any, list[tuple[int, Shape]]] = {}
+        for place, strategy in enumerate(strategies):
+            shape = self._shape_of(strategy)
+            if self._fits(strategy, shape):
+                by_key.setdefault(shape.key, []).append((place, shape))
+        for members in by_key.values():
+            if members[0][1].recorded:
+                # Neighbours share what was recorded for them.
+                seen: dict[Feature, int] = {}
+                members.sort(key=lambda member: [seen.setdefault(item, len(seen)) for item in member[1].recorded])
+            group = _Group([], [], {})
+            for place, shape in members:
+                more = dict.fromkeys((*group.recorded, *shape.recorded))
+                if len(more) > self._recordings.most:
+                    yield group
+                    group, more = _Group([], [], {}), dict.fromkeys(shape.recorded)
+                group.places.append(place)
+                group.shapes.append(shape)
+                group.recorded.update(more)
+            yield group
+
+    def _fits(self, strategy: Strategy, shape: Shape) -> bool:
+        """Whether all sums of its features stay exact, and the candles are of a unit that they take."""
         longest = max([1, *(item.need for item in (*strategy.features.values(), *self._beside))]) + 1
         squared = [item.need for item in strategy.features.values() if item.kind == "bollinger"]
         return (
             self._most * longest < _MOST_EXACT
             and (max(squared, default=0) * self._farthest) ** 2 < _MOST_WHOLE
-            and self._shape_of(strategy).key == self._shape.key
+            and (self._unit == UNIT or _is_of_prices(shape))
         )
 
-    def _walked(self, strategies: Sequence[Strategy], walked: tuple[Any, ...]) -> int | None:
-        """Run ``strategies``: ``walked`` takes the trades of the last, and of each equity at day ends, whether all was
+    def _walked(self, group: _Group, walked: tuple[Any, ...]) -> int | None:
+        """Run ``group``: ``walked`` takes the trades of the last, and of each equity at day ends, whether all was
         exact, and figures. Returns how many trades there are of the last; None if any raised, or was not compiled.
         """
         start = self._shape.strategy.start
         began = time.process_time_ns()
         try:
             if start is not None and has_lots(start):
-                return self._held(strategies, walked)
+                return self._held(group, walked)
             if self._has_exits:
-                return self._ended(strategies, walked)
-            planes = self._planes(strategies)
+                return self._ended(group, walked)
+            planes = self._planes(group)
             decided = time.process_time_ns()
             self.spent.deciding += decided - began
             began = decided
@@ -224,40 +267,40 @@ class KernelEvaluator:
         finally:
             self.spent.trading += time.process_time_ns() - began
 
-    def _planes(self, strategies: Sequence[Strategy]) -> tuple[Any, Any, Any] | None:
-        """Bits of the candles on which each of ``strategies`` wants to be long, short or flat; None if it raised."""
-        shape, tape = self._shape, self._tape
+    def _planes(self, group: _Group) -> tuple[Any, Any, Any] | None:
+        """Bits of the candles on which each of ``group`` wants to be long, short or flat; None if it raised."""
+        shape, tape, count = group.shapes[0], self._tape, len(group.places)
         start = shape.strategy.start
         decide = (program_of if start is None else stepper_of)(shape, self._module, self._unit)
-        states = () if start is None else table_of(start, len(strategies))
+        states = () if start is None else table_of(start, count)
         words = (self._bars.shape[1] + 63) // 64 + TILE // 64
-        if self._bits is None or self._bits.shape[1] < len(strategies):
-            self._bits = np.zeros((3, len(strategies), words), np.uint64)
-        longs, shorts, flats = self._bits[:, : len(strategies)]
-        tables, rest = self._arranged(strategies)
+        if self._bits is None or self._bits.shape[1] < count:
+            self._bits = np.zeros((3, count, words), np.uint64)
+        longs, shorts, flats = self._bits[:, :count]
+        tables, rest = self._arranged(group.shapes)
         bad = decide(
             self._bars, self._totals, tape.starts, tape.decides, tape.is_mute, *tables, *states, *rest,
             np.empty(TILE, np.int8), longs, shorts, flats,
         )  # fmt: skip
         return (longs, shorts, flats) if bad < 0 else None
 
-    def _held(self, strategies: Sequence[Strategy], walked: tuple[Any, ...]) -> int:
+    def _held(self, group: _Group, walked: tuple[Any, ...]) -> int:
         """Run strategies that hold several lots."""
-        shape, tape = self._shape, self._tape
+        shape, tape = group.shapes[0], self._tape
         decide = stepper_of(shape, self._module, self._unit)
         run = Run(decide, shape.strategy.start, tape, self._minutes, self._terms, self._waits)
-        tables, rest = self._arranged(strategies)
+        tables, rest = self._arranged(group.shapes)
         told = (self._bars, self._totals, tape.starts, tape.decides, tape.is_mute, tape.bar_close_ms, *tables)
-        hold(run, told, rest, len(strategies), TILE, walked)
+        hold(run, told, rest, len(group.places), TILE, walked)
         return int(np.count_nonzero(walked[0][:, 0]))
 
-    def _ended(self, strategies: Sequence[Strategy], walked: tuple[Any, ...]) -> int | None:
+    def _ended(self, group: _Group, walked: tuple[Any, ...]) -> int | None:
         """Run strategies whose trades may end by exits of their own."""
-        shape, tape = self._shape, self._tape
+        shape, tape = group.shapes[0], self._tape
         run = Trading(self._request, tape, self._minutes, self._terms, self._exits, self._market)
-        keys = run.keys(shape, strategies)
+        keys = run.keys(shape, group.strategies)
         order = sorted(range(len(keys)), key=keys.__getitem__)
-        tables, rest = self._arranged([strategies[place] for place in order])
+        tables, rest = self._arranged([group.shapes[place] for place in order])
         start = shape.strategy.start
         states = () if start is None else table_of(start, len(keys))
         told = (self._bars, self._totals, tape.starts, tape.decides, tape.is_mute, *tables, *states)
@@ -271,21 +314,19 @@ class KernelEvaluator:
     def _shape_of(self, strategy: Strategy) -> Shape:
         return Shape(strategy, self._interval, self._beside)
 
-    def _arranged(self, strategies: Sequence[Strategy]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """What programs are told of ``strategies``: the distinct features and who reads which, and parameters; the
-        candles that each needs, and room for the values of features and for prices.
+    def _arranged(self, shapes: Sequence[Shape]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """What a program is told of the combinations of ``shapes``: the distinct features and who reads which, and
+        parameters; the candles that each needs, and room for the values of features and for prices.
         """
-        shape = self._shape
+        shape, strategies = shapes[0], [one.strategy for one in shapes]
         kinds = [_Chosen(max(1, len(kind.outputs)), {}) for kind in shape.kinds]
-        read: list[list[tuple[int, int, int]]] = []
-        for strategy in strategies:
-            features = self._shape_of(strategy).features
-            read.append(
-                [
-                    (kind, kinds[kind].params.setdefault(feature.params, len(kinds[kind].params)), output)
-                    for feature, (kind, output) in zip(features, shape.reads, strict=True)
-                ]
-            )
+        read = [
+            [
+                (kind, kinds[kind].params.setdefault(feature.params, len(kinds[kind].params)), output)
+                for feature, (kind, output) in zip(one.features, shape.reads, strict=True)
+            ]
+            for one in shapes
+        ]
         of_kind = [[[at for own, at, _ in row if own == place] for row in read] for place in range(len(kinds))]
         lanes = [lanes_of(kind) for kind in shape.kinds]
         # Of each kind, how many columns there are once a combination has its own. Those side by side are made together.
@@ -317,11 +358,21 @@ class KernelEvaluator:
         least = max((feature.need for feature in self._beside), default=0)
         needs = np.array([max(strategy.warmup, least) for strategy in strategies], np.int64)
         tables = [
-            _kind_table(definition, list(kind.params), first, slots)
+            self._recorded_table(list(kind.params), first, slots)
+            if definition is RECORDED
+            else _kind_table(definition, list(kind.params), first, slots)
             for definition, kind, first, slots in zip(shape.kinds, kinds, firsts, taken, strict=True)
         ]
         room = np.full((columns, TILE + 1), np.nan), np.full(TILE + 1, np.nan)
         return (*tables, places, *whole, *((until,) if is_lazy else ())), (needs, *room)
+
+    def _recorded_table(self, params: Sequence[Recorded], first: int, slots: Sequence[int]) -> Kind:
+        """For the program, of each distinct recorded column: where in the pool it is, and the pool itself."""
+        held = self._recordings.hold(item.feature for item in params)
+        whole, real = _table([(held[item.feature],) for item in params])
+        sizes = np.zeros(len(params), np.int64)
+        columns = np.array([first + slot for slot in slots], np.int64)
+        return Kind(whole, self._recordings.pool, whole, real, whole, real, sizes, sizes, columns, 1)
 
     def _stay_with_reference(self, error: Exception) -> None:
         self._compiled = False
@@ -348,6 +399,11 @@ class KernelEvaluator:
 
     def _price(self, pair: Any) -> Decimal:
         return Decimal(value_of(pair)) / self._scale / UNIT
+
+
+def _is_of_prices(shape: Shape) -> bool:
+    """Whether its features take prices in any unit."""
+    return all(kind.kind in ALWAYS_KNOWN or kind is RECORDED for kind in shape.kinds)
 
 
 def _score_of(strategy: Strategy, figures: Sequence[float], changes: Sequence[float]) -> ComboScore:

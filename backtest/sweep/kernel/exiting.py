@@ -111,9 +111,9 @@ class Trading:
             read = [value for name, value in strategy.params._asdict().items() if name in names]
             # What may be unknown keeps a rule from being asked, whether it reads it or not.
             seen = [
-                tuple(feature.params)
+                (feature.interval, *feature.params)
                 for name, feature in strategy.features_on(self.request.intervals[0]).items()
-                if name in names or feature.kind not in ALWAYS_KNOWN
+                if name in names or feature.interval or feature.kind not in ALWAYS_KNOWN
             ]
             keys.append((strategy.warmup, *read, *seen))
         return keys

@@ -22,6 +22,7 @@ import numba
 from numba import njit
 
 from backtest.sweep.kernel import bits, columns, compiling, distances, exact, exits, marks, money, turns, walk
+from backtest.sweep.kernel.recording import RECORDED, as_read
 from trading.atomic_files import replacing
 from trading.candles import UNIT
 from trading.features.contract import Feature, FeatureDef
@@ -34,8 +35,8 @@ __all__ = [
     "name_of", "params_text", "program_of", "reached", "source_text", "walking",
 ]  # fmt: skip
 
-# Kinds whose values follow from running totals, many candles at once and to the same bit.
-_SHARED_BY_KIND = {"sma": "means", "bollinger": "bands"}
+# Kinds whose values are recorded, or follow from running totals, many candles at once and to the same bit.
+_SHARED_BY_KIND = {"sma": "means", "bollinger": "bands", RECORDED.kind: "recorded"}
 _LANES = 4
 _FIELDS = {"open": 0, "high": 1, "low": 2, "close": 3, "volume": 4}
 
@@ -43,14 +44,15 @@ _FIELDS = {"open": 0, "high": 1, "low": 2, "close": 3, "volume": 4}
 class Shape:
     """What the program of a strategy is made of: the kind of each feature, and where each field of its row is read.
 
-    All combinations of parameters of a strategy have the same one, unless its ``features`` chooses between kinds.
+    All combinations of parameters of a strategy have the same one, unless its ``features`` chooses between kinds, or
+    between its own interval and others.
     """
 
     def __init__(self, strategy: Strategy, interval: str, beside: Sequence[Feature] = ()) -> None:
         """``beside`` are features that the strategy does not see: their places come after those of its row."""
         features = strategy.features_on(interval)
         self.strategy = strategy
-        self.features = (*features.values(), *beside)
+        self.features = (*map(as_read, features.values()), *beside)
         self.seen = len(features)
         self.kinds: list[FeatureDef] = []
         # For each field of the row after the close: its kind and which of the kind's outputs.
@@ -65,6 +67,11 @@ class Shape:
             self.reads.append(
                 (kinds.index(definition.kind), outputs.index(feature.output or outputs[0]) if outputs else 0)
             )
+
+    @property
+    def recorded(self) -> list[Feature]:
+        """The features that no program computes."""
+        return [item.params.feature for item in self.features if item.definition is RECORDED]
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -144,6 +151,7 @@ def given_of(shape: Shape, module: ModuleType, unit: int, steps: Sequence[Functi
         "Bar": columns.Bar,
         "means": columns.means,
         "bands": columns.bands,
+        "recorded": columns.recorded,
     }
     for place, (kind, step) in enumerate(zip(shape.kinds, steps, strict=True)):
         given[f"Params{place}"] = kind.params

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from trading.config.rules import NO_ENTRIES, NO_EXITS
-from trading.features.inputs import Leaving, Recent
-from trading.parameters import Range
 from trading.strategies.contract import Strategy
 from trading.strategies.registry import load_strategy
 
@@ -39,7 +37,6 @@ def _reasons(request: BacktestRequest, strategy: Strategy) -> Iterator[str]:
         yield "its entries get a share of the minute's volume"
     if costs.order_latency_minutes:
         yield "its orders take minutes to arrive"
-    yield from _feature_reasons(strategy, request.intervals[0])
 
 
 def _lots_reasons(request: BacktestRequest, strategy: Strategy) -> Iterator[str]:
@@ -50,21 +47,3 @@ def _lots_reasons(request: BacktestRequest, strategy: Strategy) -> Iterator[str]
         yield "it has exits, which the kernel does not know where a strategy holds several lots"
     if request.entries.model_copy(update={"long_only": False}) != NO_ENTRIES:
         yield "its entries are limited by more than long_only, and its strategy holds several lots"
-
-
-def _feature_reasons(strategy: Strategy, interval: str) -> Iterator[str]:
-    for name, feature in strategy.features_on(interval).items():
-        definition = feature.definition
-        if feature.interval:
-            yield f"its feature {name} is computed on {feature.interval}, another interval than it decides on"
-        if not all(isinstance(allowed, Range) for allowed in definition.ranges.values()):
-            yield f"its feature {name} ({feature.kind}) has a parameter that is a word"
-        elif not isinstance(definition.source_of(feature.params), Leaving | Recent | None):
-            yield f"its feature {name} ({feature.kind}) is told more than candles, such as sessions"
-        elif not _is_flat(definition.start(feature.params) if callable(definition.start) else definition.start):
-            yield f"its feature {name} ({feature.kind}) keeps more than a row of numbers"
-
-
-def _is_flat(start: object) -> bool:
-    """Whether a state is a number, or a tuple of such."""
-    return all(isinstance(part, int | float) for part in (start if isinstance(start, tuple) else (start,)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from backtest.minutes import Minutes
 from backtest.sources import Source, check_missing, span_of
 from trading.accounts.fills import FUNDING_MS
 from trading.candle_columns import Integers
-from trading.candles import HoleReason
+from trading.candles import Candle, HoleReason
 from trading.errors import DataHole
 from trading.intervals import DAY_MS, MINUTE, MINUTE_MS
 from trading.markets import Market
@@ -21,7 +22,7 @@ from trading.natives import is_native, merge_natives
 if TYPE_CHECKING:
     from backtest.requests import BacktestRequest
 
-__all__ = ["Tape"]
+__all__ = ["Tape", "missing_ends", "starts_of", "told_on"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +65,13 @@ class Tape:
         check_missing(request, [source], span)
         [interval] = request.intervals
         minutes = Minutes(source.candles)
-        missing_ms = [hole.to_ms for hole in source.holes if hole.reason == HoleReason.MISSING]
         if interval == MINUTE.name:
             bars = np.stack([minutes.open, minutes.high, minutes.low, minutes.close, minutes.series.volume])
             bar_close_ms = minutes.close_ms
             whole = np.ones(len(minutes), np.bool_)
             natively = np.zeros(len(minutes), np.bool_)
         else:
-            natives = [item for item in source.natives if item.interval == interval]
-            last_ms = int(minutes.close_ms[-1])
-            told = [
-                candle
-                for candle in merge_natives(minutes.fold(interval, source.holes), natives)
-                if candle.close_time_ms <= last_ms
-            ]
+            told = told_on(source, minutes, interval)
             rows = [(c.open, c.high, c.low, c.close, c.volume) for c in told]
             bars = np.ascontiguousarray(np.array(rows, np.int64).reshape(-1, 5).T)
             bar_close_ms = np.array([candle.close_time_ms for candle in told], np.int64)
@@ -93,7 +87,6 @@ class Tape:
                 value=interval,
                 fix="Choose shorter intervals, or a longer range.",
             )
-        starts = {0, *np.searchsorted(bar_close_ms, missing_ms).tolist(), *(np.flatnonzero(~whole) + 1).tolist()}
         before_ms = np.concatenate([minutes.open_ms[:1], minutes.close_ms[:-1]])
         due = -(-before_ms // FUNDING_MS)
         times = minutes.open_ms // FUNDING_MS - due + 1
@@ -115,7 +108,7 @@ class Tape:
             bars=bars,
             bar_close_ms=bar_close_ms,
             fills=np.searchsorted(minutes.open_ms, bar_close_ms),
-            starts=np.array(sorted(place for place in starts if place < len(bar_close_ms)), np.int64),
+            starts=np.array(starts_of(bar_close_ms, whole, missing_ends(source)), np.int64),
             decides=decides,
             is_mute=is_mute,
             is_native=natively,
@@ -140,6 +133,31 @@ class Tape:
     def minute_ms(self, place: int) -> int:
         """When the minute at ``place`` closes."""
         return int(self.open_ms[place]) + MINUTE_MS
+
+
+def told_on(source: Source, minutes: Minutes, interval: str) -> Sequence[Candle]:
+    """The candles of ``interval`` that a backtest is told: ``minutes`` of ``source``, or longer ones made of them, with
+    the venue's own where these are lacking.
+    """
+    if interval == MINUTE.name:
+        return minutes.candles
+    natives = [item for item in source.natives if item.interval == interval]
+    last_ms = int(minutes.close_ms[-1])
+    merged = merge_natives(minutes.fold(interval, source.holes), natives)
+    return [candle for candle in merged if candle.close_time_ms <= last_ms]
+
+
+def missing_ends(source: Source) -> Integers:
+    """When stretches of missing minutes end, ascending."""
+    return np.array(sorted(hole.to_ms for hole in source.holes if hole.reason == HoleReason.MISSING), np.int64)
+
+
+def starts_of(close_ms: Integers, whole: NDArray[np.bool_], missing_ms: Integers) -> list[int]:
+    """The places of the candles, closing at ``close_ms``, with which features begin: the first, those after one that
+    lacks a minute, and those after the ends ``missing_ms`` of missing minutes.
+    """
+    found = {0, *np.searchsorted(close_ms, missing_ms).tolist(), *(np.flatnonzero(~whole) + 1).tolist()}
+    return sorted(place for place in found if place < len(close_ms))
 
 
 def _natively(is_mute: NDArray[np.bool_], whole: NDArray[np.bool_]) -> NDArray[np.bool_]:

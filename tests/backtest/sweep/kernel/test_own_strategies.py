@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from backtest.sweep.evaluator import ReferenceEvaluator
-from backtest.sweep.kernel import KernelEvaluator, why_not
+from backtest.sweep.kernel import KernelEvaluator
 from tests.backtest.sweep.kernel.test_equals_reference import agree, request, source_of
 from tests.trading.series import end_of, hole, random_minutes
 from trading.candles import HoleReason
@@ -20,7 +20,6 @@ TEXT = """
 from typing import NamedTuple
 from trading.features.extremes import highest, lowest
 from trading.features.ranges import atr, volatility
-from trading.features.stochastic import stochastic
 from trading.features.trend import adx
 from trading.features.volume import obv, volume_mean
 from trading.parameters import Range
@@ -101,8 +100,3 @@ def test_a_rule_that_raises_fails_as_in_a_backtest() -> None:
     asked = request("mine", source=own({"high": "highest(p.period)"}, RAISES))
     with pytest.raises(StrategyFailed, match="ZeroDivisionError"):
         KernelEvaluator(asked, source).evaluate([{"period": 2}])
-
-
-def test_a_state_of_more_than_numbers_is_told() -> None:
-    asked = request("mine", source=own({"high": 'stochastic(p.period)["k"]'}, NOT_COMPILED))
-    assert "more than a row of numbers" in (why_not(asked) or "")

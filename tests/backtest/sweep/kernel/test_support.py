@@ -12,10 +12,10 @@ from backtest.sweep.kernel import KernelEvaluator, why_not
 from tests.backtest.sweep.kernel.test_equals_reference import source_of
 from tests.trading.series import MARKET, random_minutes
 from tests.trading.strategies.own import text
-from tests.trading.test_other_intervals import SOURCE
 from trading.config.costs import Costs
 from trading.config.rules import Entries, Exits
 from trading.errors import BadInput
+from trading.strategies.registry import STRATEGIES
 
 
 def asked(**changes: Any) -> BacktestRequest:
@@ -32,7 +32,6 @@ def asked(**changes: Any) -> BacktestRequest:
         ({"costs": Costs(slippage_of_range=Decimal("0.1"))}, "range"),
         ({"costs": Costs(entry_share_of_volume=Decimal("0.1"))}, "volume"),
         ({"costs": Costs(order_latency_minutes=1)}, "arrive"),
-        ({"strategy": "mine", "source": SOURCE, "intervals": ("5m",)}, "another interval"),
         ({"strategy": "mine", "source": text(more="def entry(now, p): return now.close")}, "defines entry"),
     ],
 )
@@ -47,7 +46,7 @@ def test_what_it_does_not_do(changes: dict[str, Any], words: str) -> None:
 
 @pytest.mark.parametrize(
     "strategy",
-    ["sma_cross", "ema_cross", "ma44", "ma125", "rsi_reversion", "macd", "bollinger", "weighted", "dip", "accumulate"],
+    sorted(STRATEGIES),
 )
 @pytest.mark.parametrize("profile", ["spot", "perp"])
 def test_what_it_does(strategy: str, profile: str) -> None:
