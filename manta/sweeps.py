@@ -41,7 +41,7 @@ _ASKS = {"reference": 2_000, "kernel": 100_000}
 _SWEEPS = Kind(sweeps.JOBS, "sweep", "Sweep", run_sweep)
 resume_command, stop_run = _SWEEPS.resume, _SWEEPS.stop
 _ROW = f"""select s.run_id::text, s.strategy, s.market, s.intervals, {STATUS} as status, s.progress, s.engine,
-    s.engine_why, s.combos, s.tried, s.refused, s.final_stage, s.error, s.config, s.results, s.created_at::text,
+    s.engine_why, s.combos, s.tried, s.runs, s.refused, s.final_stage, s.error, s.config, s.results, s.created_at::text,
     s.finished_at::text from sweeps s"""  # noqa: S608 - our own text
 
 
@@ -201,6 +201,7 @@ def _summary(row: Any) -> dict[str, Any]:
         "engine",
         "combos",
         "tried",
+        "runs",
         "refused",
         "error",
         "created_at",

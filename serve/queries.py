@@ -290,7 +290,8 @@ def sweeps(status: str | None, *, whole: bool) -> Listing:
     )
     item = f"""json_build_object('run_id', s.run_id, 'strategy', s.strategy, 'market', s.market,
         'intervals', s.intervals, 'status', {STATUS}, 'progress', s.progress, 'engine', s.engine, 'combos', s.combos,
-        'tried', s.tried, 'refused', s.refused, 'error', s.error, 'config', s.config, 'results', {results},
+        'tried', s.tried, 'runs', s.runs, 'refused', s.refused, 'error', s.error, 'config', s.config,
+        'results', {results},
         'created_at', ms(s.created_at), 'finished_at', ms(s.finished_at))::text"""
     listing = Listing(
         "sweeps",

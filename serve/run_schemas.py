@@ -180,7 +180,7 @@ class Walkforward(BaseModel):
     progress: float
     engine: str
     combos: int | None = Field(description="Runs to be made, those of the tests included.")
-    tried: int
+    tried: int = Field(description="Runs made in the search, over all days and in training windows.")
     error: str
     config: dict[str, Any]
     results: dict[str, Any] | None
@@ -200,7 +200,8 @@ class SweepAccepted(BacktestAccepted):
 
 
 class Sweep(BaseModel):
-    """``combos`` are to be tried, ``tried`` were, ``refused`` the strategy does not take.
+    """``combos`` are to be tried, ``tried`` were, ``refused`` the strategy does not take. ``runs`` counts those of all
+    stages that choose: more than ``tried`` with halving.
 
     ``results`` say what is best and how much of it may be luck.
     """
@@ -214,6 +215,7 @@ class Sweep(BaseModel):
     engine: str
     combos: int | None
     tried: int
+    runs: int
     refused: int
     error: str
     config: dict[str, Any]

@@ -170,7 +170,7 @@ class Searched:
         """The best of the last stage of a fold's own search; BadInput when none counts."""
         last = self.drive.of_stage(fold.number * _STAGES + len(windows) - 1)
         try:
-            best = best_of(self._goal, Tally(last, last, 0))
+            best = best_of(self._goal, Tally(last, last, 0, len(last)))
         except BadInput as error:
             error.message = f"Fold {fold.number}: {error.message}"
             raise

@@ -43,7 +43,7 @@ def sweep_page(
     span = f"{day(results['start'])} to {day(results['end'])} UTC · " if "start" in results else ""
     told = (
         f"{', '.join(base['intervals'])} · {span}{config['method']}{', halving' if config['halving'] else ''} ·"
-        f" {results['tried']:,} sets tried, {results['refused']:,} refused · seed {config['seed']}"
+        f" {results['tried']:,} sets tried{_runs(results)}, {results['refused']:,} refused · seed {config['seed']}"
         f"{f' · {run_id}' if run_id else ''}"
     )
     body = [
@@ -84,6 +84,12 @@ def _best(results: Mapping[str, Any]) -> str:
     shown += [] if objective in _COLUMNS else [(objective.replace("_", " "), _value(objective, best["value"]))]
     shown += [(name.replace("_", " "), _value(name, metrics.get(name), signed=True)) for name in _COLUMNS]
     return tiles([*shown, ("trades", f"{best['trades']:,}")])
+
+
+def _runs(results: Mapping[str, Any]) -> str:
+    """What halving ran more than once is told beside what was tried; sweeps of earlier versions did not keep it."""
+    runs = results.get("runs", 0)
+    return f" in {runs:,} runs" if runs > results["tried"] else ""
 
 
 def _counts(config: Mapping[str, Any]) -> str:

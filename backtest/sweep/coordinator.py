@@ -117,15 +117,21 @@ class _Run:
 
     @property
     def sets(self) -> int:
-        """So many are to be tried; the runs on what is held out are of some of them again."""
-        return self._search.total
+        """So many are to be tried; later stages and what is held out are runs of some of them again."""
+        return self.request.combos
+
+    @property
+    def runs(self) -> int:
+        """So many runs were made over the range that chooses."""
+        return sum(item.asked.stage <= self.last for item in self.drive.known)
 
     def counts(self) -> dict[str, Any]:
         return {
             "engine": self._engine[0],
             "engine_why": self._engine[1],
             "combos": self.sets,
-            "tried": sum(item.asked.stage <= self.last for item in self.drive.known),
+            "tried": self.drive.tried,
+            "runs": self.runs,
             "scored": len(self.drive.known),
             "scored_before": self.drive.before,
             "refused": self.drive.refused,
@@ -148,7 +154,7 @@ class _Run:
             replace(item, score=replace(item.score, returns=returns.get(item.asked.number)))
             for item in self.drive.of_stage(self.last)
         ]
-        tally = Tally(last if self.last == 0 else self.drive.of_stage(0), last, self.drive.refused)
+        tally = Tally(last if self.last == 0 else self.drive.of_stage(0), last, self.drive.refused, self.runs)
         outside = self.drive.of_stage(self.last + 1)
 
         def work() -> dict[str, Any]:

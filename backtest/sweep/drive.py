@@ -41,6 +41,8 @@ class Progress:
     """``done`` of at most ``total`` runs are made, ``refused`` sets among them; ``rate`` is how many a second since
     this process began. ``held`` of those done, and ``held_total`` of all, are of sets on what was held out.
 
+    ``tried`` of ``sets``, the refused included in these, have a score in stage 0, in which every set is run once.
+
     ``eta_s`` is how long the rest takes at that rate. ``best`` are the searched parameters that are best so far,
     ``value`` their ``objective``.
     """
@@ -53,6 +55,8 @@ class Progress:
     objective: str
     best: Mapping[str, Number] | None
     value: float | None
+    tried: int
+    sets: int
     held: int = 0
     held_total: int = 0
 
@@ -67,6 +71,8 @@ class Progress:
             "objective": self.objective,
             "best": self.best,
             "value": self.value,
+            "tried": self.tried,
+            "sets": self.sets,
             "held": self.held,
             "held_total": self.held_total,
         }
@@ -141,7 +147,7 @@ class Drive:
 
     ``request`` is the search, or one of several alike. ``total`` and ``refused`` are those of all that is to be done,
     as far as it is known, ``held_total`` of which are to be done on what was held out, in the stage after ``leads``,
-    the stage whose best set progress tells of.
+    the stage whose best set progress tells of; ``tried`` is how many sets have a score in stage 0.
     """
 
     def __init__(
@@ -158,6 +164,8 @@ class Drive:
         self.known = list(known)
         self.before = len(self.known)
         self.total, self.refused, self.held_total = 0, 0, 0
+        self.tried = sum(item.asked.stage == 0 for item in self.known)
+        self._sets = request.combos
         self._after = sum(item.asked.stage > leads for item in self.known)
         self._kept, self._pool, self._tell = kept, pool, on_progress
         self._goal, self._space = request.goal(), request.space()
@@ -255,6 +263,7 @@ class Drive:
         # Where they are kept they can be read again: a million of them would not fit beside each other.
         bare = [replace(item, score=replace(item.score, returns=None)) for item in kept]
         self.known += bare
+        self.tried += sum(item.asked.stage == 0 for item in bare)
         self._after += sum(item.asked.stage > self._leads for item in bare)
         self._leader.see(bare)
         return await self._said(rows)
@@ -279,6 +288,8 @@ class Drive:
             objective=self._goal.metric,
             best=None if leader is None else self._space.searched(leader.asked.params),
             value=None if leader is None else self._goal.value(leader.score),
+            tried=self.tried,
+            sets=self._sets,
             held=self._after if self.held_total else 0,
             held_total=self.held_total,
         )

@@ -37,12 +37,14 @@ _LEAST_RANKED = 10
 class Tally:
     """All scores of a sweep: those of ``first`` stage, which all sets were tried in, and of the ``last`` one.
 
-    Without halving both are the same. ``refused`` counts the sets that the strategy does not take.
+    Without halving both are the same. ``refused`` counts the sets that the strategy does not take, ``runs`` those made
+    in all stages: a set that halving kept was run more than once, and is one trial all the same.
     """
 
     first: Sequence[Scored]
     last: Sequence[Scored]
     refused: int
+    runs: int
 
 
 def conclude(
@@ -62,6 +64,7 @@ def conclude(
         "best": {**_plain(best), "searched": points[place], "value": goal.value(best.score)},
         "objective": goal.metric,
         "tried": len(tally.first),
+        "runs": tally.runs,
         "refused": tally.refused,
         "counted": sum(merit is not None for merit in merits),
         "deflated_sharpe": deflated_sharpe(best_returns, _trial_sharpes(tally.first)),
@@ -195,7 +198,11 @@ def _plain(item: Scored) -> dict[str, Any]:
 
 
 def _trial_sharpes(scored: Sequence[Scored]) -> list[float]:
-    """Of single days; one that never traded has 0."""
+    """Of single days; one that never traded has 0.
+
+    With halving they are those of the first stage, where every set has one. Over so short a part they differ more from
+    each other than over the whole range, so that the best has to be better to count as skill, never less good.
+    """
     return [(item.score.metrics.get("sharpe") or 0.0) / sqrt(DAYS_A_YEAR) for item in scored]
 
 
@@ -214,6 +221,7 @@ def _words(result: Mapping[str, Any], goal: Objective) -> list[str]:
     best, tried = result["best"], result["tried"]
     said = [
         f"{tried} combination{'s were' if tried != 1 else ' was'} tried"
+        + (f" in {result['runs']} runs" if result["runs"] > tried else "")
         + (f", {result['refused']} more the strategy does not take" if result["refused"] else "")
         + f"; the best {goal.metric} of {tried} is {_number(best['value'])}, in sample: expect less."
     ]

@@ -39,7 +39,7 @@ function drawRuns() {
 function row(read) {
   // What the stream told is newer than what was read.
   const news = unfinished(read) ? state.told.get(read.run_id) : null;
-  const run = news ? { ...read, tried: news.done - news.refused - (news.held ?? 0), refused: news.refused, combos: news.total - (news.held_total ?? 0), progress: news.progress } : read;
+  const run = news ? { ...read, tried: news.tried, refused: news.refused, combos: news.sets, progress: news.progress } : read;
   const objective = run.config.objective, [name, shown] = figureOf(objective), best = run.results?.best;
   const leads = best ? [shown(best.metrics[objective]), format.params(best.searched ?? best.params)] : news?.best ? [shown(news.value), `${format.params(news.best)}, so far`] : null;
   const count = run.combos == null ? "" : ` of ${format.amount(run.combos)}`, refused = run.refused ? `, ${format.amount(run.refused)} refused` : "";
@@ -47,7 +47,7 @@ function row(read) {
     node("td", {}, run.status === "done" ? chooser(run) : null),
     node("td", {}, leads ? node("span", {}, leads[0], node("small", { textContent: leads[1] })) : "–"), name,
     node("td", { className: "left", textContent: strategiesOf(run) }), node("td", {}, node("span", {}, marketsOf(run), node("small", { textContent: run.intervals.join(", ") }))), spanCell(run),
-    `${format.amount(run.tried)}${count}${refused}`, run.engine || "–", news ? paceCell(run, news, "sets") : stateCell(run),
+    `${format.amount(run.tried)}${count}${refused}`, run.engine || "–", news ? paceCell(run, news, run.config.halving ? "runs" : "sets") : stateCell(run),
     node("td", {}, node("div", { className: "actions" },
       run.tried ? node("button", { type: "button", className: "small", textContent: "Details", ariaLabel: `Details of ${titleOf(run)}`, data: { key: `sweep ${run.run_id}` }, onclick: () => open(run).catch(report) }) : null,
       run.status === "done" ? node("a", { className: "button", href: `/dashboard/report?sweep=${run.run_id}`, textContent: "Report", ariaLabel: `Report of ${titleOf(run)}`, data: { key: `report ${run.run_id}` } }) : null,

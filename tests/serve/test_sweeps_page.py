@@ -135,7 +135,8 @@ async def test_a_sweep_that_runs_is_followed_by_the_stream(browser: Browser, ser
         "rate": 83.3,
         "eta_s": 18,
     }
-    news |= {"held": 40, "held_total": 60}
+    # A halving: of 500 sets, some have run in a second stage.
+    news |= {"tried": 500, "sets": 2000, "held": 0, "held_total": 0}
     best = {"objective": "sharpe", "best": {"period": 7}, "value": 1.25}
     # Once for the page to read that it runs, and then for what it says of it.
     await JOBS.tell(records.connection, run_id, news | best)

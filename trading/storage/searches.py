@@ -40,16 +40,19 @@ class ResultRow:
 class Searches(Jobs):
     """The searches of ``table``, whose scores are in ``results``; ``name`` is what one is called.
 
-    What is kept of stages after ``final_stage`` was run on what a search ``holds_out``: it is not counted as tried.
+    Where sets go through ``stages``, ``tried`` counts those of stage 0, in which every set is run, and ``runs`` also
+    those of the stages up to ``final_stage``; what is kept of later ones was run on what is held out. Elsewhere
+    ``tried`` counts all that is kept.
 
     Guarantees: a score is kept once, however often it is stored; whoever takes a search over is the only one whose
     writes count from then on.
     """
 
-    def __init__(self, table: str, results: str, name: str, *, holds_out: bool = False) -> None:
+    def __init__(self, table: str, results: str, name: str, *, stages: bool = False) -> None:
         super().__init__(table)
         self.results, self._name = results, name
-        self._counted = f"stage <= {table}.final_stage" if holds_out else "true"
+        self._counted = "stage = 0" if stages else "true"
+        self._runs = ", runs = runs + (select count(*) from kept where stage <= final_stage)" if stages else ""
 
     async def queue(
         self, connection: Connection, run_id: UUID, config: dict[str, Any], files: Mapping[str, str] | None = None
@@ -123,7 +126,7 @@ class Searches(Jobs):
                 on conflict do nothing
                 returning stage
             )
-            update {self._table} set tried = tried + (select count(*) from kept where {self._counted})
+            update {self._table} set tried = tried + (select count(*) from kept where {self._counted}){self._runs}
             where run_id = $1
             """,  # noqa: S608 - our names
             run_id,

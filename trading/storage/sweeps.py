@@ -11,7 +11,7 @@ from trading.storage.searches import Searches
 
 __all__ = ["JOBS", "Filter", "read_page"]
 
-JOBS = Searches("sweeps", "sweep_results", "sweep", holds_out=True)
+JOBS = Searches("sweeps", "sweep_results", "sweep", stages=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,14 @@ import pickle
 import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from math import sqrt
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from backtest.honesty.deflated_sharpe import deflated_sharpe
 from backtest.run import load_file, run_backtest
 from backtest.sweep.coordinator import Progress, run_sweep
 from backtest.sweep.evaluator import METRICS, ComboScore, ReferenceEvaluator
@@ -137,6 +139,24 @@ async def test_a_cancelled_sweep_is_stopped_and_gives_the_same_as_one_in_a_row(s
     assert await scores_of(store, run_id) == await scores_of(store, whole)
     assert result["best"] == expected["best"]
     assert {stage for stage, _ in await scores_of(store, run_id)} == {0, 1}
+
+
+async def test_a_set_that_halving_runs_again_is_one_that_was_tried(store: Database, file: Path) -> None:
+    run_id, told = await queued(store, wanted(halving=True, grid={"period": [3, 6, 12, 24, 48, 96]})), list[Progress]()
+    result = await run_sweep(store, run_id, HerePool(), {MARKET: file}, told.append)
+    row = await row_of(store, run_id)
+    # Six on the last third, the best two of them on all of it.
+    assert [(item["combos"], item["tried"], item["runs"]) for item in (row, result)] == [(6, 6, 8)] * 2
+    assert (told[-1].tried, told[-1].sets, told[-1].done, told[-1].total) == (6, 6, 8, 8)
+    assert "6 combinations were tried in 8 runs" in result["words"][0]
+
+    scores = await scores_of(store, run_id)
+    trials = [(metrics["sharpe"] or 0.0) / sqrt(365) for (stage, _), (_, metrics, _) in scores.items() if stage == 0]
+    base = wanted().backtest
+    [again] = ReferenceEvaluator(base, load_file(file, MARKET, base)).evaluate([result["best"]["params"]])
+    assert again.returns is not None
+    assert len(trials) == 6
+    assert result["deflated_sharpe"] == pytest.approx(deflated_sharpe(again.returns, trials))
 
 
 async def test_whoever_resumes_takes_over_and_the_one_before_writes_no_more(store: Database, file: Path) -> None:

@@ -29,7 +29,7 @@ def held(values: Sequence[float | None], metric: str = "sharpe", trades: int = 7
     """``values`` are those held out of sets that were ever worse in sample."""
     inside = scored([9.0 - number for number in range(len(values))], metric)
     outside = scored(values, metric, trades)
-    return held_out(Objective(metric), Tally(inside, inside, 0), outside, (0, 30 * DAY_MS))
+    return held_out(Objective(metric), Tally(inside, inside, 0, len(inside)), outside, (0, 30 * DAY_MS))
 
 
 def test_a_rank_correlation_tells_of_how_many_sets_it_is() -> None:
