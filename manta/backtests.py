@@ -20,6 +20,7 @@ from backtest.run import BacktestRequest, BookRequest, book_of, resolve_symbol, 
 from manta.options import parse_amount, parse_time
 from manta.progress import bar
 from manta.service import database_target
+from manta.tables import amount, money, percent, ratio, signed_percent, table
 from trading.config.loading import config_path as find_config
 from trading.config.loading import load_config, strategies_folder
 from trading.config.model import Config, StrategyInstance
@@ -112,38 +113,33 @@ def run_command(arguments: BacktestArguments, config_path: Path | None, *, quiet
 
 
 def result_words(result: dict[str, Any]) -> str:
-    def percent(value: float | None) -> str:
-        return "–" if value is None else f"{value:+.2%}"
-
-    def number(value: float | None) -> str:
-        return "–" if value is None else f"{value:.2f}"
-
     twin = result["pessimistic"]
-    lines = [
-        f"run {result['run_id']}",
-        f"{'':24}{'as assumed':>14}{'twice the costs':>18}",
-    ]
-    for title, key, shown in (
-        ("total return", "total_return", percent),
+    figures: list[tuple[str, str, Callable[[Any], str]]] = [
+        ("total return", "total_return", signed_percent),
         ("max drawdown", "max_drawdown", percent),
-        ("Sharpe", "sharpe", number),
-        ("Sortino", "sortino", number),
+        ("Sharpe", "sharpe", ratio),
+        ("Sortino", "sortino", ratio),
         ("win rate", "win_rate", percent),
-        ("profit factor", "profit_factor", number),
-    ):
-        lines.append(f"{title:24}{shown(result[key]):>14}{shown(twin[key]):>18}")
-    for key in ("trades", "fees", "final_equity"):
-        left, right = (f"{float(value[key]):,.2f}" if key != "trades" else value[key] for value in (result, twin))
-        lines.append(f"{key.replace('_', ' '):24}{left:>14}{right:>18}")
+        ("profit factor", "profit_factor", ratio),
+        ("trades", "trades", amount),
+        ("fees", "fees", money),
+        ("final equity", "final_equity", money),
+    ]
+    rows = [[title, shown(result[key]), shown(twin[key])] for title, key, shown in figures]
+    lines = [f"run {result['run_id']}", *table(["", "as assumed", "twice the costs"], rows)]
     if len(result["parts"]) > 1:
-        lines += ["", f"{'part':48}{'return':>10}{'drawdown':>10}{'Sharpe':>8}{'trades':>8}"]
-        lines += [
-            f"{part['instance'] + ' ' + part['market'] + ' ' + part['interval']:48}{percent(part['total_return']):>10}"
-            f"{percent(-part['max_drawdown']):>10}{number(part['sharpe']):>8}{part['trades']:>8}"
+        parts = [
+            [
+                f"{part['instance']} {part['market']} {part['interval']}",
+                signed_percent(part["total_return"]),
+                percent(part["max_drawdown"]),
+                ratio(part["sharpe"]),
+                amount(part["trades"]),
+            ]
             for part in result["parts"]
         ]
-    lines += ["", *(f"- {text}" for text in result["assumptions"])]
-    return "\n".join(lines)
+        lines += ["", *table(["part", "return", "drawdown", "Sharpe", "trades"], parts)]
+    return "\n".join([*lines, "", *(f"- {text}" for text in result["assumptions"])])
 
 
 def request_of(arguments: BacktestArguments, config_path: Path | None) -> BacktestRequest | BookRequest:

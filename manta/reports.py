@@ -15,6 +15,7 @@ from backtest.reproduce import StoredBacktest, compare, read_backtest, reproduce
 from manta.backtests import files_of
 from manta.output import write_text
 from manta.service import database_target
+from manta.tables import ratio, signed_percent, table
 from trading.errors import BadInput
 from trading.storage.database import Database
 from trading.storage.migrate import migrate
@@ -83,13 +84,11 @@ def compare_runs(one: str, two: str, config_path: Path | None) -> dict[str, Any]
 def list_words(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "There is no backtest yet."
-    lines = [f"{'id':38}{'strategy':14}{'market':22}{'status':9}{'return':>9}{'Sharpe':>8}"]
-    for row in rows:
-        total = "–" if row["total_return"] is None else f"{row['total_return']:+.1%}"
-        lines.append(
-            f"{row['run_id']:38}{row['strategy']:14}{row['market']:22}{row['status']:9}{total:>9}{_text(row['sharpe']):>8}"
-        )
-    return "\n".join(lines)
+    names = ("run_id", "strategy", "market", "status")
+    listed = [
+        [*(row[name] for name in names), signed_percent(row["total_return"]), ratio(row["sharpe"])] for row in rows
+    ]
+    return "\n".join(table(["id", *names[1:], "return", "Sharpe"], listed, left=4))
 
 
 def reproduced_words(result: dict[str, Any]) -> str:

@@ -38,7 +38,11 @@ StartTime = Annotated[str | None, typer.Option(help="First decision not before t
 EndTime = Annotated[str | None, typer.Option(help="No candle that closes after this UTC time.")]
 Capital = Annotated[str, typer.Option(help="Quote currency to begin with.")]
 Profile = Annotated[
-    str | None, typer.Option(help="With --strategy: perp (long and short, the default) or spot (long only).")
+    str | None,
+    typer.Option(
+        help="With --strategy: perp (long and short), the default here, or spot (long only). An instance has its own,"
+        " which is spot where it says none."
+    ),
 ]
 Leverage = Annotated[str | None, typer.Option(help="With --strategy; default: 1.")]
 CandleFile = Annotated[Path | None, typer.Option(help="Candles from a csv, csv.gz or parquet file.")]

@@ -6,67 +6,74 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backtest.sweep.evaluator import METRICS
+from manta.tables import NONE, amount, date, percent, ratio, signed_percent, table
 
 __all__ = ["best_words", "list_words", "show_words"]
 
 _SHARES = ("total_return", "max_drawdown", "win_rate", "exposure")
 _SHOWN = ("total_return", "sharpe", "sortino", "max_drawdown", "win_rate", "profit_factor")
+_LISTED = ("id", "strategy", "market", "interval", "from", "to", "status", "tried", "refused", "of", "best")
 
 
 def list_words(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return "There is no sweep yet."
-    lines = [f"{'id':38}{'strategy':14}{'market':22}{'status':13}{'tried':>9}{'refused':>9}{'of':>9}  best"]
-    for row in rows:
-        best = "–" if row["value"] is None else f"{row['objective']} {_value(row['objective'], row['value'])}"
-        total = "–" if row["combos"] is None else f"{row['combos']}"
-        lines.append(
-            f"{row['run_id']:38}{row['strategy']:14}{row['market']:22}{row['status']:13}"
-            f"{row['tried']:>9}{row['refused']:>9}{total:>9}  {best}"
-        )
-    return "\n".join(lines)
+    return "\n".join(table(_LISTED, [_listed(row) for row in rows], left=7))
+
+
+def _listed(row: Mapping[str, Any]) -> list[str]:
+    best = NONE if row["value"] is None else f"{row['objective']} {_value(row['objective'], row['value'])}"
+    return [
+        row["run_id"],
+        row["strategy"],
+        row["market"],
+        ",".join(row["intervals"]),
+        date(row["start"]),
+        date(row["end"]),
+        row["status"],
+        amount(row["tried"]),
+        amount(row["refused"]),
+        amount(row["combos"]),
+        best,
+    ]
 
 
 def show_words(row: Mapping[str, Any]) -> str:
     """The best beside how many were tried, then what tells skill from search."""
     if row.get("best") is None:
-        refused = f", {row['refused']} more the strategy does not take" if row["refused"] else ""
-        of = f"{row['combos'] or 'its'} combination{'' if row['combos'] == 1 else 's'}"
-        lines = [f"sweep {row['run_id']} is {row['status']}: {row['tried']} of {of}{refused}"]
+        refused = f", {amount(row['refused'])} more the strategy does not take" if row["refused"] else ""
+        count = "its" if row["combos"] is None else amount(row["combos"])
+        of = f"{count} combination{'' if row['combos'] == 1 else 's'}"
+        lines = [f"sweep {row['run_id']} is {row['status']}: {amount(row['tried'])} of {of}{refused}"]
         lines += [f"- {row['error']}"] if row.get("error") else []
         if row["status"] in ("stopped", "interrupted", "failed"):
             lines.append(f"- `manta sweep resume {row['run_id']}` goes on with it.")
         return "\n".join(lines)
     best = row["best"]
     found = ", ".join(f"{name} {value:g}" for name, value in best["searched"].items())
-    lines = [f"sweep {row['run_id']}", "", f"best of {row['tried']}: {found}", ""]
-    lines += [f"{name.replace('_', ' '):24}{_value(name, best['metrics'].get(name)):>14}" for name in _SHOWN]
-    lines += [f"{'trades':24}{best['trades']:>14}", "", *(f"- {text}" for text in row["words"])]
-    return "\n".join(lines)
+    lines = [f"sweep {row['run_id']}", "", f"best of {amount(row['tried'])}: {found}", ""]
+    figures = [[name.replace("_", " "), _value(name, best["metrics"].get(name))] for name in _SHOWN]
+    lines += table(figures[0], [*figures[1:], ["trades", amount(best["trades"])]])
+    return "\n".join([*lines, "", *(f"- {text}" for text in row["words"])])
 
 
 def best_words(found: Mapping[str, Any]) -> str:
     if not found["best"]:
         return "No combination counts yet."
     shown = list(dict.fromkeys((found["by"], *_SHOWN)))[:6]
-    width = max(len(_params(item, found["grid"])) for item in found["best"]) + 2
-    lines = [f"the best of {found['tried']} by {found['by']}", ""]
-    lines.append(
-        f"{'parameters':{width}}" + "".join(f"{name.replace('_', ' '):>15}" for name in shown) + f"{'trades':>8}"
-    )
-    for item in found["best"]:
-        values = "".join(f"{_value(name, item['metrics'].get(name)):>15}" for name in shown)
-        lines.append(f"{_params(item, found['grid']):{width}}{values}{item['trades']:>8}")
-    return "\n".join(lines)
-
-
-def _params(item: Mapping[str, Any], grid: Sequence[str]) -> str:
-    return ", ".join(f"{name} {item['params'][name]:g}" for name in grid)
+    head = ["parameters", *(name.replace("_", " ") for name in shown), "trades"]
+    rows = [
+        [
+            ", ".join(f"{name} {item['params'][name]:g}" for name in found["grid"]),
+            *(_value(name, item["metrics"].get(name)) for name in shown),
+            amount(item["trades"]),
+        ]
+        for item in found["best"]
+    ]
+    return "\n".join([f"the best of {amount(found['tried'])} by {found['by']}", "", *table(head, rows)])
 
 
 def _value(name: str, value: float | None) -> str:
-    if value is None:
-        return "–"
-    if name in _SHARES:
-        return f"{value:+.1%}" if METRICS[name] and name != "win_rate" else f"{value:.1%}"
-    return f"{value:,.2f}"
+    if name not in _SHARES:
+        return ratio(value)
+    return signed_percent(value) if METRICS[name] and name != "win_rate" else percent(value)

@@ -22,7 +22,7 @@ from trading.atomic_files import replacing
 from trading.errors import BadInput
 from trading.storage import sweeps
 from trading.storage.database import Connection, Database
-from trading.storage.searches import STATUS
+from trading.storage.searches import SPAN, STATUS
 
 __all__ = [
     "best_of",
@@ -42,7 +42,7 @@ _SWEEPS = Kind(sweeps.JOBS, "sweep", "Sweep", run_sweep)
 resume_command, stop_run = _SWEEPS.resume, _SWEEPS.stop
 _ROW = f"""select s.run_id::text, s.strategy, s.market, s.intervals, {STATUS} as status, s.progress, s.engine,
     s.engine_why, s.combos, s.tried, s.runs, s.refused, s.final_stage, s.error, s.config, s.results, s.created_at::text,
-    s.finished_at::text from sweeps s"""  # noqa: S608 - our own text
+    s.finished_at::text, {SPAN} from sweeps s"""  # noqa: S608 - our own text
 
 
 def run_command(
@@ -196,6 +196,8 @@ def _summary(row: Any) -> dict[str, Any]:
         "strategy",
         "market",
         "intervals",
+        "start",
+        "end",
         "status",
         "progress",
         "engine",

@@ -92,7 +92,7 @@ def walkforward_run(  # noqa: PLR0913, PLR0917 - one parameter for each option
         windows = Windows(mode, train, test, purge, embargo)
         return run_command(arguments, wanted, windows, config, workers=workers, quiet=as_json)
 
-    from manta.walkforwards import result_words
+    from manta.walkforward_words import result_words
 
     result = guarded(work, as_json=as_json)
     finish(result, as_json=as_json, words=None if as_json else result_words(result))
@@ -107,7 +107,8 @@ def walkforward_resume(
     as_json: AsJson = False,
 ) -> None:
     """Go on with a walk-forward that was stopped, has failed or was interrupted; no set is scored twice."""
-    from manta.walkforwards import result_words, resume_command
+    from manta.walkforward_words import result_words
+    from manta.walkforwards import resume_command
 
     result = guarded(
         lambda: resume_command(run_id, config, workers=workers, force=force, quiet=as_json), as_json=as_json
@@ -127,7 +128,8 @@ def walkforward_stop(run_id: RunId, config: ConfigPath = None, as_json: AsJson =
 @app.command("list")
 def walkforward_list(config: ConfigPath = None, as_json: AsJson = False) -> None:
     """List stored walk-forwards, newest first."""
-    from manta.walkforwards import list_runs, list_words
+    from manta.walkforward_words import list_words
+    from manta.walkforwards import list_runs
 
     result = guarded(lambda: list_runs(config), as_json=as_json)
     finish(result, as_json=as_json, words=list_words(result))
@@ -140,7 +142,8 @@ def walkforward_show(
     as_json: AsJson = False,
 ) -> None:
     """Show the result of a stored walk-forward."""
-    from manta.walkforwards import result_words, show_run
+    from manta.walkforward_words import result_words
+    from manta.walkforwards import show_run
 
     result = guarded(lambda: show_run(run_id, config), as_json=as_json)
     finish(result, as_json=as_json, words=None if as_json else result_words(result))
@@ -149,14 +152,14 @@ def walkforward_show(
 @app.command("report")
 def walkforward_report(
     run_id: RunId,
-    html: Annotated[Path | None, typer.Option(help="Where to; default: walkforward-ID.html in this folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to; default: walkforward-ID.html in this folder.")] = None,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the report of a walk-forward: a page that stands alone."""
     from manta.walkforwards import write_page
 
-    result = guarded(lambda: write_page(run_id, html, config), as_json=as_json)
+    result = guarded(lambda: write_page(run_id, out, config), as_json=as_json)
     finish(result, as_json=as_json, words=result["path"])
 
 

@@ -1,9 +1,8 @@
-"""What ``manta walkforward`` does. Out-of-sample figures lead; what the search promised follows."""
+"""What ``manta walkforward`` does: runs and resumes in this process, and what is read from the database."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,12 @@ from manta.searching import UNFINISHED, Kind, Wanted, told_engine, told_left_out
 from trading.errors import BadInput
 from trading.storage import walkforwards
 from trading.storage.database import Connection, Database
-from trading.storage.searches import STATUS
+from trading.storage.searches import SPAN, STATUS
 
 __all__ = [
     "Windows",
     "delete_run",
     "list_runs",
-    "list_words",
-    "result_words",
     "resume_command",
     "run_command",
     "show_run",
@@ -34,6 +31,7 @@ __all__ = [
 _WALKFORWARDS = Kind(walkforwards.JOBS, "walkforward", "Walk-forward", run_stored_walkforward)
 resume_command, stop_run = _WALKFORWARDS.resume, _WALKFORWARDS.stop
 _LIST = f"""select run_id::text, strategy, market, intervals, {STATUS} as status, error, progress, created_at::text,
+    {SPAN},
     (results #>> '{{out_of_sample,total_return}}')::float8 as total_return,
     (results #>> '{{out_of_sample,sharpe}}')::float8 as sharpe
     from walkforwards s order by created_at desc, run_id"""  # noqa: S608 - our own text
@@ -82,11 +80,11 @@ def show_run(text: str, config_path: Path | None) -> dict[str, Any]:
     return {"run_id": text, "status": "done", **_read(text, config_path)[0]}
 
 
-def write_page(text: str, path: Path | None, config_path: Path | None) -> dict[str, str]:
-    """Write the page of a stored walk-forward to ``path``, by default beside the caller; raises as ``show_run``."""
+def write_page(text: str, out: Path | None, config_path: Path | None) -> dict[str, str]:
+    """Write the page of a stored walk-forward to ``out``, by default beside the caller; raises as ``show_run``."""
     results, provenance = _read(text, config_path)
-    path = path or Path(f"walkforward-{text}.html")
-    write_text(path, walkforward_page(results, provenance, text), "html")
+    path = out or Path(f"walkforward-{text}.html")
+    write_text(path, walkforward_page(results, provenance, text), "out")
     return {"path": str(path)}
 
 
@@ -132,61 +130,3 @@ def _read(text: str, config_path: Path | None) -> tuple[dict[str, Any], dict[str
         fix = f"`manta walkforward resume {text}` goes on with it." if status in UNFINISHED else None
         raise BadInput(f"Walk-forward {text} is {status}. {error}".strip(), field="run_id", value=text, fix=fix)
     return results, provenance
-
-
-def list_words(rows: list[dict[str, Any]]) -> str:
-    if not rows:
-        return "There is no walk-forward yet."
-    lines = [f"{'id':38}{'strategy':14}{'market':22}{'status':9}{'out of sample':>14}{'Sharpe':>8}"]
-    for row in rows:
-        total = "–" if row["total_return"] is None else f"{row['total_return']:+.1%}"
-        ratio = "–" if row["sharpe"] is None else f"{row['sharpe']:.2f}"
-        lines.append(f"{row['run_id']:38}{row['strategy']:14}{row['market']:22}{row['status']:9}{total:>14}{ratio:>8}")
-    return "\n".join(lines)
-
-
-def result_words(result: dict[str, Any]) -> str:
-    """Out of sample first, then fold by fold."""
-    if result.get("status") == "stopped":
-        return f"walk-forward {result['run_id']} is stopped: `manta walkforward resume {result['run_id']}` goes on."
-
-    def percent(value: float | None) -> str:
-        return "–" if value is None else f"{value:+.1%}"
-
-    def number(value: float | None) -> str:
-        return "–" if value is None else f"{value:.2f}"
-
-    tested, search = result["out_of_sample"], result["search"]
-    # The Sharpe ratio stands there whatever is chosen by; stored runs of earlier versions knew nothing else.
-    objective = result.get("objective", "sharpe")
-    chosen_by = [] if objective == "sharpe" else [objective.replace("_", " ")]
-    lines = [
-        f"walk-forward {result['run_id']}",
-        "",
-        f"{'':24}{'out of sample':>16}{'best of search':>16}",
-        f"{'total return':24}{percent(tested['total_return']):>16}{percent(search['best']['total_return']):>16}",
-        f"{'Sharpe':24}{number(tested['sharpe']):>16}{number(search['best']['sharpe']):>16}",
-        f"{'max drawdown':24}{percent(-tested['max_drawdown']):>16}",
-        f"{'days':24}{tested['days']:>16}{search['days']:>16}",
-        "",
-        *(f"- {text}" for text in result["words"]),
-        "",
-        f"{'':56}{''.join(name.rjust(14) for name in chosen_by)}{'Sharpe':>9}{'Sharpe':>9}",
-        f"{'test':26}{'chosen':30}{'trained'.rjust(14) * len(chosen_by)}"
-        f"{'trained':>9}{'tested':>9}{'return':>9}{'trades':>8}",
-    ]
-    for fold in result["folds"]:
-        days = " to ".join(_day(fold[name]) for name in ("test_start", "test_end"))
-        params = ", ".join(f"{name} {fold['params'][name]:g}" for name in result["grid"])
-        values = ["–" if fold["train_value"] is None else f"{fold['train_value']:.4g}"] if chosen_by else []
-        lines.append(
-            f"{days:26}{params:30}{''.join(value.rjust(14) for value in values)}"
-            f"{number(fold['train_sharpe']):>9}{number(fold['test_sharpe']):>9}"
-            f"{percent(fold['test_return']):>9}{fold['trades']:>8}"
-        )
-    lines += ["", *(f"- {text}" for text in result["assumptions"])]
-    return "\n".join(lines)
-
-
-def _day(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d")

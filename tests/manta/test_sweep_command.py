@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from manta.backtests import BacktestArguments, single_request_of
-from tests.backtest.sweep.world import market_file
+from tests.backtest.sweep.world import START, market_file
 from tests.manta.conftest import Place
 from tests.trading.series import MARKET
+from trading.intervals import DAY_MS
 
 RUN = ("sweep", "run", "--strategy", "ma44", "--market", MARKET, "--interval", "24m,48m", "--workers", "1")
 
@@ -35,6 +36,14 @@ def test_a_sweep_is_run_listed_shown_ranked_exported_and_deleted(stored: Place, 
     [row] = place.run("sweep", "list", "--json").value
     assert (row["run_id"], row["status"], row["tried"], row["combos"]) == (run_id, "done", 4, 4)
     assert row["value"] == result["best"]["value"]
+    assert (row["intervals"], row["start"], row["end"]) == (["24m", "48m"], result["start"], result["end"])
+    assert (row["start"], row["end"]) == (START, START + 8 * DAY_MS)
+    head, listed = place.run("sweep", "list").out.splitlines()
+    assert head.split()[3:8] == ["interval", "from", "to", "status", "tried"]
+    value = f"{row['value']:+.2%}"
+    assert listed.split() == (
+        f"{run_id} ma44 {MARKET} 24m,48m 2025-06-02 2025-06-10 done 4 0 4 total_return {value}".split()
+    )
     shown = place.run("sweep", "show", run_id, "--json").value
     assert (shown["best"], shown["words"]) == (result["best"], result["words"])
     words = place.run("sweep", "show", run_id).out
@@ -253,7 +262,8 @@ def test_a_search_that_ended_before_its_candles_were_read_is_resumed_with_its_fi
     windows = ("--train", "3", "--test", "1") if command == "walkforward" else ()
     assert stored.run(*run, *windows).status != 0
     [row] = stored.run(command, "list", "--json").value
-    assert row["status"] == "failed"
+    # Nothing of its range is known before its candles were read.
+    assert (row["status"], row["start"], row["end"]) == ("failed", None, None)
     broken.write_text(whole, encoding="utf-8")
     resumed = stored.run(command, "resume", row["run_id"], "--workers", "1", "--json")
     assert resumed.status == 0, resumed.out + resumed.err

@@ -1,5 +1,6 @@
 """``manta walkforward``: run over a file, listed, shown, and told what is wrong before anything starts."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -37,22 +38,26 @@ def test_a_search_is_run_stored_listed_shown_reported_and_deleted(place: Place, 
     [row] = place.run("walkforward", "list", "--json").value
     assert (row["run_id"], row["status"]) == (result["run_id"], "done")
     assert row["total_return"] == pytest.approx(result["out_of_sample"]["total_return"])
+    assert (row["intervals"], row["start"], row["end"]) == (["37m", "74m"], result["start"], result["end"])
+    listed = place.run("walkforward", "list").out.splitlines()[1].split()
+    first, last = (datetime.fromtimestamp(result[name] / 1000, UTC).strftime("%Y-%m-%d") for name in ("start", "end"))
+    assert listed[1:7] == ["ma44", SAMPLE_MARKET, "37m,74m", first, last, "done"]
     assert place.run("walkforward", "show", result["run_id"], "--json").value == result
 
     words = place.run("walkforward", "show", result["run_id"]).out
     assert "out of sample" in words
     assert words.index("out of sample") < words.index("best of search")
-    assert f"{result['out_of_sample']['total_return']:+.1%}" in words
+    assert f"{result['out_of_sample']['total_return']:+.2%}" in words
     assert "period 44" in words or "period 5" in words
 
     page = tmp_path / "search.html"
-    written = place.run("walkforward", "report", result["run_id"], "--html", str(page), "--json")
+    written = place.run("walkforward", "report", result["run_id"], "--out", str(page), "--json")
     assert (written.status, written.value) == (0, {"path": str(page)})
     text = page.read_text("utf-8")
     assert f"{result['out_of_sample']['total_return']:+.2%}" in text
     assert "<td>candles</td>" in text
-    nowhere = place.run("walkforward", "report", result["run_id"], "--html", str(tmp_path / "no" / "w.html"), "--json")
-    assert (nowhere.status, nowhere.value["field"]) == (2, "html")
+    nowhere = place.run("walkforward", "report", result["run_id"], "--out", str(tmp_path / "no" / "w.html"), "--json")
+    assert (nowhere.status, nowhere.value["field"]) == (2, "out")
 
     assert place.run("walkforward", "stop", result["run_id"], "--json").value["status"] == "done"
     again = place.run("walkforward", "resume", result["run_id"], "--json")

@@ -12,7 +12,7 @@ from trading.errors import Halt
 from trading.storage.database import Connection
 from trading.storage.jobs import Jobs
 
-__all__ = ["CHANNEL", "STATUS", "ResultRow", "Searches"]
+__all__ = ["CHANNEL", "SPAN", "STATUS", "ResultRow", "Searches"]
 
 CHANNEL = "manta_runs"
 """Where searches tell how far they are."""
@@ -23,6 +23,12 @@ STATUS = (
     " then 'interrupted' else s.status end"
 )
 """The status of a search ``s`` as it is: a running one whose process has not been heard of was interrupted."""
+
+SPAN = (
+    "coalesce(s.results ->> 'start', s.config #>> '{backtest,start_ms}')::bigint as \"start\","
+    " coalesce(s.results ->> 'end', s.config #>> '{backtest,end_ms}')::bigint as \"end\""
+)
+"""The range of a search ``s``, UTC ms: what it covered, before it is done what was asked for; null is not known."""
 
 
 @dataclass(frozen=True, slots=True)
