@@ -46,7 +46,7 @@ def result_words(result: Mapping[str, Any]) -> str:
             [
                 ["total return", signed_percent(tested["total_return"]), signed_percent(best["total_return"])],
                 ["Sharpe", ratio(tested["sharpe"]), ratio(best["sharpe"])],
-                ["max drawdown", percent(tested["max_drawdown"]), percent(best.get("max_drawdown"))],
+                ["max drawdown", percent(tested["max_drawdown"]), ""],
                 ["days", amount(tested["days"]), amount(search["days"])],
             ],
         ),

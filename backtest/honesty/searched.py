@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -11,12 +11,13 @@ import numpy as np
 
 from backtest.honesty.folds import Fold
 from backtest.honesty.judge import Chosen, Tried, judge
-from backtest.honesty.trials import Job
+from backtest.honesty.trials import Job, Outcome
 from backtest.honesty.walkforward import Days, WalkForwardRequest, choose, returns_of
 from backtest.metrics.series import Floats
 from backtest.run import Source, assumptions_of
 from backtest.sweep.drive import Drive, Kept, MemoryKeep, Progress, Window
 from backtest.sweep.engines import engine_on
+from backtest.sweep.evaluator import Number
 from backtest.sweep.findings import Tally, best_of
 from backtest.sweep.pool import Pool
 from backtest.sweep.search import Scored, Search, listed, search_of, stage_starts
@@ -52,7 +53,8 @@ async def run_walkforward(
 
 
 class Searched:
-    """One process's part of a walk-forward; ``known`` is what is ``kept`` of it already.
+    """One process's part of a walk-forward; ``known`` is what is ``kept`` of it already, and ``tested`` its tests: the
+    parameters and the outcome of each by its fold, counted from 0.
 
     Making one raises BadInput when the range has no room for a single fold.
     """
@@ -65,7 +67,9 @@ class Searched:
         known: Sequence[Scored],
         pool: Pool,
         on_progress: Tell | None = None,
+        tested: Mapping[int, tuple[Mapping[str, Number], Outcome]] | None = None,
     ) -> None:
+        self._tested = tested or {}
         self._request, self._source, self._kept = request, source, kept
         self._days = Days.of(request.backtest, source)
         self._folds = request.folds(self._days.count)
@@ -92,7 +96,7 @@ class Searched:
             Job(n, self._of(pick.number, **self._days.span(fold.test)), details=True)
             for n, (fold, pick) in enumerate(zip(self._folds, picks, strict=True))
         ]
-        tested = await self.drive.runs(jobs)
+        tested = await self.drive.runs(jobs, self._made(jobs), keep=True)
         if tested is None:
             return None
         costs = self._request.backtest.charges
@@ -110,6 +114,14 @@ class Searched:
         points = [self._space.searched(self._space.params(number)) for number in numbers]
         tried = Tried(points, returns, self.drive.refused, len(self.drive.known))
         return await self.drive.beside(lambda: self._result(tried, chosen))
+
+    def _made(self, jobs: Sequence[Job]) -> dict[int, Outcome]:
+        """The tests that are kept, of those that ran what is chosen now."""
+        return {
+            job.number: self._tested[job.number][1]
+            for job in jobs
+            if job.number in self._tested and self._tested[job.number][0] == job.request.params
+        }
 
     async def _whole(self) -> list[int] | None:
         """Every set once over all days; the numbers of those that were run."""

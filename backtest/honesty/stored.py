@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 from backtest.honesty.searched import Searched
+from backtest.honesty.trials import Outcome
 from backtest.honesty.walkforward import read_walkforward
 from backtest.sweep.begun import gathered, taken
-from backtest.sweep.drive import Progress, StoredKeep
+from backtest.sweep.drive import PATIENCE_S, Done, Progress, StoredKeep
 from backtest.sweep.pool import Pool
 from backtest.sweep.request import widest
 from trading.storage import walkforwards
-from trading.storage.database import Database
+from trading.storage.database import Connection, Database
 
 __all__ = ["run_stored_walkforward"]
+
+_OUTCOME = TypeAdapter(Outcome)
 
 
 async def run_stored_walkforward(
@@ -27,10 +32,9 @@ async def run_stored_walkforward(
     files: Mapping[str, Path] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
-    """Run the walk-forward of a stored row, or go on with it: no set that is scored is run again.
+    """Run the walk-forward of a stored row, or go on with it: no set that is scored is run again, and no test.
 
-    Guarantees and errors are those of ``backtest.sweep.coordinator.run_sweep``; the runs of the test windows are not
-    kept, and done again when it is resumed.
+    Guarantees and errors are those of ``backtest.sweep.coordinator.run_sweep``.
     """
     async with taken(database, walkforwards.JOBS, run_id, pool) as (owner, row):
         request = read_walkforward(row["config"])
@@ -39,9 +43,11 @@ async def run_stored_walkforward(
         data = await gathered(database, run_id, row, wide, request.seed, files, "manta walkforward run")
         base = request.backtest.model_copy(update={"end_ms": data.end_ms})
         request = request.model_copy(update={"backtest": base})
-        kept = StoredKeep(database, walkforwards.JOBS, run_id, owner)
+        kept = StoredKeep(database, walkforwards.JOBS, run_id, owner, _keep)
         known = await kept.known()
-        run = await asyncio.to_thread(Searched, request, data.source, kept, known, pool, on_progress)
+        rows = await database.run(lambda connection: walkforwards.read_tests(connection, run_id), deadline_s=PATIENCE_S)
+        tested = {row.fold: (row.params, _OUTCOME.validate_json(row.outcome)) for row in rows}
+        run = await asyncio.to_thread(Searched, request, data.source, kept, known, pool, on_progress, tested)
         await database.run(
             lambda connection: walkforwards.JOBS.begin(
                 connection,
@@ -61,3 +67,12 @@ async def run_stored_walkforward(
             results["strategy_check"] = data.checked
         await database.run(lambda connection: walkforwards.JOBS.set_done(connection, run_id, owner, results))
     return {"run_id": str(run_id), "status": "done", **results}
+
+
+async def _keep(connection: Connection, run_id: UUID, tests: Sequence[Done]) -> None:
+    """Keep tests that are done, as JSON, which has each Decimal as its text and each float to its last bit."""
+    rows = [
+        walkforwards.TestRow(job.number, job.request.params, _OUTCOME.dump_json(outcome).decode())
+        for job, outcome in tests
+    ]
+    await walkforwards.store_tests(connection, run_id, rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, Protocol, TypeVar
@@ -17,10 +17,10 @@ from backtest.sweep.pool import Pool
 from backtest.sweep.request import SweepRequest
 from backtest.sweep.search import Asked, Scored, Search
 from backtest.sweep.work import Batch
-from trading.storage.database import Database
+from trading.storage.database import Connection, Database
 from trading.storage.searches import ResultRow, Searches
 
-__all__ = ["PATIENCE_S", "Drive", "Kept", "MemoryKeep", "Progress", "StoredKeep", "Window"]
+__all__ = ["PATIENCE_S", "Done", "Drive", "Kept", "MemoryKeep", "Progress", "StoredKeep", "Window"]
 
 T = TypeVar("T")
 
@@ -31,6 +31,9 @@ _BEAT_S = 1.0
 _BATCHES = {(False, False): 96, (False, True): 32, (True, False): 4, (True, True): 1}
 """Sets a batch at most, by whether the engine is slow, and whether the search learns from what it is told."""
 _BATCHES_A_WORKER = 2
+
+Done = tuple[Job, Outcome]
+"""A single run, and what came of it."""
 
 Window = tuple[int | None, int | None]
 """From when to when a stage is run; None: as far as there is."""
@@ -79,9 +82,13 @@ class Progress:
 
 
 class Kept(Protocol):
-    """Where scores go. ``store`` returns whether the search is to go on."""
+    """Where scores go, and the outcomes of single runs that are to be kept. ``store`` returns whether the search is to
+    go on.
+    """
 
-    async def store(self, rows: Sequence[ResultRow], progress: Progress, share: float) -> bool: ...
+    async def store(
+        self, rows: Sequence[ResultRow], progress: Progress, share: float, outcomes: Sequence[Done] = ()
+    ) -> bool: ...
 
     async def returns(self, stage: int) -> Mapping[int, Sequence[float]]:
         """The daily returns of each set of ``stage`` by its number."""
@@ -94,7 +101,9 @@ class MemoryKeep(Kept):
     def __init__(self) -> None:
         self._returns: dict[int, dict[int, Sequence[float]]] = {}
 
-    async def store(self, rows: Sequence[ResultRow], progress: Progress, share: float) -> bool:
+    async def store(
+        self, rows: Sequence[ResultRow], progress: Progress, share: float, outcomes: Sequence[Done] = ()
+    ) -> bool:
         for row in rows:
             if row.returns is not None:
                 self._returns.setdefault(row.stage, {})[row.number] = row.returns
@@ -105,19 +114,34 @@ class MemoryKeep(Kept):
 
 
 class StoredKeep(Kept):
-    """Scores in the tables of ``jobs``, as the ``owner`` of the search ``run_id``; Halt when it is no longer."""
+    """Scores in the tables of ``jobs``, as the ``owner`` of the search ``run_id``; Halt when it is no longer.
 
-    def __init__(self, database: Database, jobs: Searches, run_id: UUID, owner: UUID) -> None:
+    ``keep_outcomes`` stores those of single runs; without it they are not kept.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        jobs: Searches,
+        run_id: UUID,
+        owner: UUID,
+        keep_outcomes: Callable[[Connection, UUID, Sequence[Done]], Awaitable[None]] | None = None,
+    ) -> None:
         self._database, self._jobs, self._run_id, self._owner = database, jobs, run_id, owner
+        self._keep_outcomes = keep_outcomes
 
-    async def store(self, rows: Sequence[ResultRow], progress: Progress, share: float) -> bool:
-        async def work(connection: Any) -> bool:
+    async def store(
+        self, rows: Sequence[ResultRow], progress: Progress, share: float, outcomes: Sequence[Done] = ()
+    ) -> bool:
+        async def work(connection: Connection) -> bool:
             # The beat first: it holds the row, so that nobody takes the search over amid this.
             goes_on = await self._jobs.beat(
                 connection, self._run_id, self._owner, refused=progress.refused, progress=share, news=progress.plain()
             )
             if rows:
                 await self._jobs.store(connection, self._run_id, rows)
+            if outcomes and self._keep_outcomes is not None:
+                await self._keep_outcomes(connection, self._run_id, outcomes)
             return goes_on
 
         return await self._database.run(work, deadline_s=PATIENCE_S)
@@ -173,7 +197,7 @@ class Drive:
         self._leads, self._leader = leads, _Leader(self._goal, leads)
         self._leader.see(self.known)
         self._began = time.monotonic()
-        self._others = 0
+        self._others, self._made = 0, 0
 
     def of_stage(self, stage: int) -> list[Scored]:
         return [item for item in self.known if item.asked.stage == stage]
@@ -199,19 +223,29 @@ class Drive:
         finally:
             await _dropped(flying)
 
-    async def runs(self, jobs: Sequence[Job]) -> list[Outcome] | None:
-        """Do single runs in the reference engine, and give their outcomes in order; None when it was told to stop."""
-        found: dict[int, Outcome] = {}
-        waiting, flying = list(enumerate(jobs)), dict[asyncio.Task[Outcome], int]()
+    async def runs(
+        self, jobs: Sequence[Job], made: Mapping[int, Outcome] | None = None, *, keep: bool = False
+    ) -> list[Outcome] | None:
+        """Do single runs in the reference engine, and give their outcomes in order; None when it was told to stop.
+
+        ``made`` are the outcomes of those that need not be done again, by their places; ``keep`` has fresh ones stored.
+        """
+        found = dict(made or {})
+        self._made += len(found)
+        waiting = [(place, job) for place, job in enumerate(jobs) if place not in found]
+        flying = dict[asyncio.Task[Outcome], int]()
         try:
             while waiting or flying:
                 while waiting and len(flying) < self._pool.workers:
                     place, job = waiting.pop(0)
                     flying[asyncio.ensure_future(self._pool.run(job))] = place
                 done, _ = await asyncio.wait(flying, timeout=_BEAT_S, return_when=asyncio.FIRST_COMPLETED)
-                found |= {flying.pop(task): task.result() for task in done}
+                fresh = {flying.pop(task): task.result() for task in done}
+                found |= fresh
                 self._others += len(done)
-                if not await self._said([]):
+                if not await self._said(
+                    [], [(jobs[place], outcome) for place, outcome in fresh.items()] if keep else ()
+                ):
                     return None
             return [found[place] for place in range(len(jobs))]
         finally:
@@ -268,15 +302,15 @@ class Drive:
         self._leader.see(bare)
         return await self._said(rows)
 
-    async def _said(self, rows: Sequence[ResultRow]) -> bool:
+    async def _said(self, rows: Sequence[ResultRow], outcomes: Sequence[Done] = ()) -> bool:
         told = self._progress()
         if self._tell is not None:
             self._tell(told)
-        return await self._kept.store(rows, told, min(1.0, told.done / max(1, told.total)))
+        return await self._kept.store(rows, told, min(1.0, told.done / max(1, told.total)), outcomes)
 
     def _progress(self) -> Progress:
         leader = self._leader.best
-        done = len(self.known) + self._others + self.refused
+        done = len(self.known) + self._others + self._made + self.refused
         fresh = len(self.known) - self.before + self._others
         rate = fresh / max(time.monotonic() - self._began, 1e-9)
         return Progress(

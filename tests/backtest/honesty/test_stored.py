@@ -74,6 +74,27 @@ async def test_a_stopped_one_goes_on_and_gives_what_it_would_have_in_a_row(
     assert (row["status"], row["progress"], row["tried"], row["engine"]) == ("done", 1.0, len(rows), "reference")
 
 
+async def test_a_test_that_was_run_is_not_run_again(store: Database, file: Path) -> None:
+    whole = await run_stored_walkforward(store, await queued(store, wanted()), first := Watched(), {MARKET: file})
+    assert ([job.number for job in first.jobs], len(first.combos)) == ([0, 1, 2], 4)
+
+    # Each set by itself, then the first test; the word to stop comes amid the second.
+    run_id = await queued(store, wanted())
+
+    async def stop(given: int) -> None:
+        if given == 6:
+            await store.run(lambda connection: walkforwards.JOBS.stop(connection, run_id))
+
+    stopped = await run_stored_walkforward(store, run_id, Watched(stop), {MARKET: file})
+    assert stopped["status"] == "stopped"
+    kept = await store.run(lambda connection: walkforwards.read_tests(connection, run_id))
+    assert [row.fold for row in kept] == [0, 1]
+
+    result = await run_stored_walkforward(store, run_id, second := Watched())
+    assert [job.number for job in second.jobs] == [2]
+    assert {**result, "run_id": ""} == {**whole, "run_id": ""}
+
+
 async def test_other_candles_than_at_the_start_are_refused(store: Database, tmp_path: Path) -> None:
     path = market_file(tmp_path / "walk.csv", days=8)
     run_id = await queued(store, wanted())

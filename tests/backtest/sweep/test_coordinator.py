@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 
 from backtest.honesty.deflated_sharpe import deflated_sharpe
+from backtest.honesty.trials import Job, Outcome
 from backtest.run import load_file, run_backtest
 from backtest.sweep.coordinator import Progress, run_sweep
 from backtest.sweep.evaluator import METRICS, ComboScore, ReferenceEvaluator
@@ -43,11 +44,12 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Watched(HerePool):
-    """A real pool of one that notes what it scored, and lets a test act before a batch, by how many it was given."""
+    """A real pool of one that notes what it was given, and lets a test act before each batch or run, by its place."""
 
     def __init__(self, before: Any = None) -> None:
         super().__init__()
         self.combos: list[dict[str, int | float]] = []
+        self.jobs: list[Job] = []
         self._given = 0
         self._before = before
 
@@ -57,6 +59,14 @@ class Watched(HerePool):
             await self._before(self._given)
         found = await super().score(batch)
         self.combos += batch.combos
+        return found
+
+    async def run(self, job: Job) -> Outcome:
+        self._given += 1
+        if self._before is not None:
+            await self._before(self._given)
+        found = await super().run(job)
+        self.jobs.append(job)
         return found
 
 
