@@ -33,7 +33,8 @@ from backtest.sweep.kernel.lot_walk import Waits
 from backtest.sweep.kernel.marks import BLOCK
 from backtest.sweep.kernel.money import FIGURES
 from backtest.sweep.kernel.program import Shape, lanes_of, program_of, walking
-from backtest.sweep.kernel.recording import MOST_BYTES, RECORDED, Recorded, Recordings
+from backtest.sweep.kernel.recorded import RECORDED, Recorded
+from backtest.sweep.kernel.recording import MOST_BYTES, Recordings
 from backtest.sweep.kernel.stepping import has_lots, stepper_of, table_of
 from backtest.sweep.kernel.support import why_not
 from backtest.sweep.kernel.tape import Tape
@@ -127,6 +128,7 @@ class KernelEvaluator:
         [self._interval] = request.intervals
         self._has_exits = has_exits(request, strategy)
         self._beside = atr_beside(request)
+        self._most_volume = int(self._tape.bars[4].max())
         self._shape = self._shape_of(strategy)
         # A few units serve all markets: each other one would be compiled for itself.
         coarsest = next(unit for unit in _UNITS if unit >= 10**self._tape.decimals)
@@ -312,7 +314,7 @@ class KernelEvaluator:
         return count
 
     def _shape_of(self, strategy: Strategy) -> Shape:
-        return Shape(strategy, self._interval, self._beside)
+        return Shape(strategy, self._interval, self._beside, self._most_volume)
 
     def _arranged(self, shapes: Sequence[Shape]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """What a program is told of the combinations of ``shapes``: the distinct features and who reads which, and

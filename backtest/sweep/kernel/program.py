@@ -22,7 +22,7 @@ import numba
 from numba import njit
 
 from backtest.sweep.kernel import bits, columns, compiling, distances, exact, exits, marks, money, turns, walk
-from backtest.sweep.kernel.recording import RECORDED, as_read
+from backtest.sweep.kernel.recorded import RECORDED, as_read
 from trading.atomic_files import replacing
 from trading.candles import UNIT
 from trading.features.contract import Feature, FeatureDef
@@ -48,11 +48,13 @@ class Shape:
     between its own interval and others.
     """
 
-    def __init__(self, strategy: Strategy, interval: str, beside: Sequence[Feature] = ()) -> None:
-        """``beside`` are features that the strategy does not see: their places come after those of its row."""
+    def __init__(self, strategy: Strategy, interval: str, beside: Sequence[Feature] = (), most_volume: int = 0) -> None:
+        """``beside`` are features that the strategy does not see: their places come after those of its row. No candle
+        has more volume, at 10**-8, than ``most_volume``.
+        """
         features = strategy.features_on(interval)
         self.strategy = strategy
-        self.features = (*map(as_read, features.values()), *beside)
+        self.features = (*(as_read(feature, most_volume) for feature in features.values()), *beside)
         self.seen = len(features)
         self.kinds: list[FeatureDef] = []
         # For each field of the row after the close: its kind and which of the kind's outputs.

@@ -1,8 +1,6 @@
-"""Columns of features that programs do not compute: those of other intervals, that follow sessions, take words, or keep
-more than a row of numbers.
+"""Columns of features that programs do not compute: each is computed once and kept for the combinations that read it.
 
-Each is computed once by the very code that trades live, candle by candle, and kept for the combinations that read it. A
-program copies the values of the candles that it is at.
+It is done by the very code that trades live, candle by candle. A program copies the values of the candles that it is at.
 """
 
 from __future__ import annotations
@@ -10,7 +8,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,58 +16,15 @@ from backtest.minutes import Minutes
 from backtest.sources import Source
 from backtest.sweep.kernel.tape import missing_ends, starts_of, told_on
 from trading.candle_columns import Integers
+from trading.candle_series import CandleSeries
 from trading.candles import Candle
-from trading.features.contract import Feature, FeatureDef, FeatureTrack
-from trading.features.inputs import Leaving, Recent
-from trading.parameters import Range
+from trading.features.contract import Feature, FeatureTrack
+from trading.intervals import MINUTE
 
-__all__ = ["MOST_BYTES", "RECORDED", "Recorded", "Recordings", "as_read"]
+__all__ = ["MOST_BYTES", "Recordings"]
 
 MOST_BYTES = 2**27
 """How much memory the columns of a source take at most; more only where one combination reads as many."""
-
-
-class Recorded(NamedTuple):
-    """The parameter of a column that is recorded: the feature whose values it has."""
-
-    feature: Feature
-
-
-def step(state: int, _candle: Any, beside: float, _k: Any) -> tuple[int, float]:
-    """The value is the one that was recorded."""
-    return state, beside
-
-
-RECORDED = FeatureDef(
-    kind="recorded column",
-    params=Recorded,
-    ranges={"feature": Range(0, 0)},
-    start=0,
-    step=step,
-    need=lambda _k: 0,
-    history=lambda _k: 0,
-)
-"""What a program takes for each feature that it does not compute."""
-
-
-def as_read(feature: Feature) -> Feature:
-    """``feature`` as a program knows it: itself, or the column that is recorded of it."""
-    return Feature(RECORDED.kind, Recorded(feature), RECORDED) if _is_recorded(feature) else feature
-
-
-def _is_recorded(feature: Feature) -> bool:
-    definition = feature.definition
-    return (
-        bool(feature.interval)
-        or not all(isinstance(allowed, Range) for allowed in definition.ranges.values())
-        or not isinstance(definition.source_of(feature.params), Leaving | Recent | None)
-        or not _is_flat(definition.start(feature.params) if callable(definition.start) else definition.start)
-    )
-
-
-def _is_flat(start: object) -> bool:
-    """Whether a state is a number, or a tuple of such."""
-    return all(isinstance(part, int | float) for part in (start if isinstance(start, tuple) else (start,)))
 
 
 class _Lane:
@@ -78,10 +32,14 @@ class _Lane:
 
     def __init__(self, candles: Sequence[Candle], missing_ms: Integers, at_ms: Integers) -> None:
         """``missing_ms`` are the ends of missing minutes, ``at_ms`` the closes of the candles that are decided on."""
-        self.candles = candles
-        close_ms = np.array([candle.close_time_ms for candle in candles], np.int64)
-        whole = np.array([candle.complete for candle in candles], np.bool_)
-        self._starts = frozenset(starts_of(close_ms, whole, missing_ms))
+        self.series = series = CandleSeries.of(candles)
+        close_ms = series.close_time_ms
+        # A minute is there or it is not.
+        is_minute = series.interval == MINUTE.name
+        self._whole = (
+            np.ones(len(series), np.bool_) if is_minute else np.array([candle.complete for candle in candles], np.bool_)
+        )
+        self._starts = starts_of(close_ms, self._whole, missing_ms)
         self._newest = np.searchsorted(close_ms, at_ms, side="right") - 1
         # A hole is told before what closes at its end: whatever was known until then is forgotten.
         last = np.searchsorted(missing_ms, at_ms, side="right") - 1
@@ -95,21 +53,26 @@ class _Lane:
             return np.full(len(self._newest), np.nan)
         return np.where(self._is_known, values[np.maximum(self._newest, 0)], np.nan)
 
-    def values(self, feature: Feature) -> list[NDArray[np.float64]]:
-        """Every output of ``feature`` at the close of each candle here, NaN where it is not known."""
-        track = FeatureTrack(feature.whole.here)
-        count = max(1, len(feature.definition.outputs))
-        found = np.full((len(self.candles), count), np.nan)
-        is_many = bool(feature.definition.outputs)
-        for place, candle in enumerate(self.candles):
-            if place in self._starts:
+    def values(self, whole: Feature, outputs: Sequence[int]) -> list[NDArray[np.float64]]:
+        """These ``outputs`` of the feature ``whole`` at the close of each candle here, NaN where it is not known."""
+        track = FeatureTrack(whole.here)
+        found = np.full((len(outputs), len(self.series)), np.nan)
+        is_many = bool(whole.definition.outputs)
+        starts = frozenset(self._starts)
+        for place, (candle, is_whole) in enumerate(zip(self.series, self._whole.tolist(), strict=True)):
+            if place in starts:
                 track.reset()
-            if not candle.complete:
+            if not is_whole:
                 continue
             track.update(candle)
-            if track.have == track.need:
-                found[place] = track.raw if is_many else np.nan if track.value is None else track.value
-        return list(np.ascontiguousarray(found.T))
+            if track.have < track.need:
+                continue
+            if is_many:
+                for row, output in enumerate(outputs):
+                    found[row, place] = track.raw[output]
+            elif track.value is not None:
+                found[0, place] = track.value
+        return list(found)
 
 
 class Recordings:
@@ -151,11 +114,11 @@ class Recordings:
 
     def _record(self, whole: Feature, features: Sequence[Feature]) -> None:
         """Compute ``whole`` and keep what those of ``features`` read, which differ in the output alone."""
-        lane = self._lane(whole.interval or self._interval)
-        values, names = lane.values(whole), whole.definition.outputs
-        for feature in features:
+        lane, names = self._lane(whole.interval or self._interval), whole.definition.outputs
+        outputs = [names.index(feature.output) if feature.output else 0 for feature in features]
+        for feature, values in zip(features, lane.values(whole, outputs), strict=True):
             slot = len(self._slots) if len(self._slots) < self.most else self._slots.popitem(last=False)[1]
-            self.pool[slot] = lane.spread(values[names.index(feature.output) if feature.output else 0])
+            self.pool[slot] = lane.spread(values)
             self._slots[feature] = slot
 
     def _lane(self, interval: str) -> _Lane:

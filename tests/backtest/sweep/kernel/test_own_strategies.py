@@ -21,7 +21,7 @@ from typing import NamedTuple
 from trading.features.extremes import highest, lowest
 from trading.features.ranges import atr, volatility
 from trading.features.trend import adx
-from trading.features.volume import obv, volume_mean
+from trading.features.volume import obv, volume_mean, volume_spike
 from trading.parameters import Range
 from trading.strategies.contract import LONG, SHORT, HOLD
 
@@ -65,6 +65,11 @@ VOTES = """
 NOT_COMPILED = """
     if any(value > now.high - 0.1 for value in [now.close]):
         return LONG"""
+SPIKES = """
+    if now.spike > 1.5:
+        return LONG
+    if now.spike < 0.5:
+        return SHORT"""
 RAISES = """
     if 1.0 / (now.close - now.high) < -2.0:
         return LONG"""
@@ -84,6 +89,16 @@ def test_features_of_all_sorts() -> None:
     assert all(score.trades > 5 for score in scores)
     source = source_of(items)
     assert KernelEvaluator(asked, source).trades({}), "it was compiled"
+
+
+def test_volumes_whose_sums_no_number_of_a_processor_holds() -> None:
+    """A coin of which billions are traded a minute: at 10**-8 that is near 2**63, and twenty minutes are far beyond."""
+    minutes = random_minutes(BEGIN, 400, 3, extras=False)
+    large = [minute._replace(volume=minute.volume * 9_000_000) for minute in minutes]
+    asked = request("mine", source=own({"spike": "volume_spike(p.period)"}, SPIKES), profile="perp")
+    scores = agree(asked, source_of(large), [{"period": 20}, {"period": 5}])
+    assert all(score.trades > 5 for score in scores)
+    assert max(minute.volume for minute in large) * 20 > 2**64
 
 
 def test_a_rule_that_cannot_be_compiled_runs_in_the_reference() -> None:
