@@ -1,6 +1,7 @@
 """Columns of features that programs do not compute: each is computed once and kept for the combinations that read it.
 
-It is done by the very code that trades live, candle by candle. A program copies the values of the candles that it is at.
+It is done by the very code that trades live, candle by candle; price gaps, which keep a list, have compiled code of
+their own. A program copies the values of the candles that it is at.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 
 from backtest.minutes import Minutes
 from backtest.sources import Source
+from backtest.sweep.kernel.gap_columns import gap_columns, takes
 from backtest.sweep.kernel.tape import missing_ends, starts_of, told_on
 from trading.candle_columns import Integers
 from trading.candle_series import CandleSeries
 from trading.candles import Candle
 from trading.features.contract import Feature, FeatureTrack
+from trading.features.price_gap import PRICE_GAP
 from trading.intervals import MINUTE
 
 __all__ = ["MOST_BYTES", "Recordings"]
@@ -55,6 +58,8 @@ class _Lane:
 
     def values(self, whole: Feature, outputs: Sequence[int]) -> list[NDArray[np.float64]]:
         """These ``outputs`` of the feature ``whole`` at the close of each candle here, NaN where it is not known."""
+        if whole.definition is PRICE_GAP and takes(self.series):
+            return gap_columns(self.series, self._whole, self._starts, whole.params, outputs)
         track = FeatureTrack(whole.here)
         found = np.full((len(outputs), len(self.series)), np.nan)
         is_many = bool(whole.definition.outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from math import nan
@@ -13,18 +14,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backtest.minutes import Minutes
 from backtest.requests import BacktestRequest
 from backtest.run import simulate
 from backtest.sources import Source, load_file
 from backtest.sweep.engines import engine_on
 from backtest.sweep.kernel import KernelEvaluator
+from backtest.sweep.kernel.gap_columns import takes
 from backtest.sweep.kernel.recording import Recordings
-from backtest.sweep.kernel.tape import Tape
+from backtest.sweep.kernel.tape import Tape, missing_ends, starts_of, told_on
 from tests.backtest.sweep.kernel.test_equals_reference import CRASH, SPARSE, agree, days, request, source_of
 from tests.trading.series import MARKET, random_minutes
 from tests.trading.test_other_intervals import SOURCE
+from trading.candles import UNIT, Candle
 from trading.config.rules import Entries
 from trading.errors import DataHole
+from trading.features.contract import FeatureTrack
+from trading.features.price_gap import price_gap
+from trading.gaps.detector import GapMode
 from trading.strategies.registry import load_strategy
 
 pytestmark = pytest.mark.long(5)
@@ -102,6 +109,57 @@ def test_real_minutes(
     whole = load_file(shared_data / "candles_1m" / file, MARKET, asked)
     scores = agree(asked, replace(whole, candles=whole.candles[:5_000]), combos)
     assert sum(score.trades for score in scores) > 50
+
+
+@settings(max_examples=25)
+@given(
+    items=days(),
+    interval=st.sampled_from(("1m", "1m", "5m")),
+    mode=st.sampled_from([mode.value for mode in GapMode]),
+    least=st.sampled_from((0.0, 0.1, 0.25)),
+    memory=st.sampled_from((1, 2, 7, 500)),
+    # Dear enough that a float does not hold a hundred times the price: then they go candle by candle.
+    times=st.sampled_from((1, 1, 1, 10_000)),
+)
+def test_gaps_of_all_candles_at_once(
+    items: list[Any], interval: str, mode: str, least: float, memory: int, times: int
+) -> None:
+    """Of every mode, each output has the bits of the step that goes candle by candle."""
+    lived = source_of(jumping(items, times))
+    assert takes(lived.series) is (times == 1)
+    candles = told_on(lived, Minutes(lived.candles), interval)
+    if not candles:
+        return
+    close_ms = np.array([candle.close_time_ms for candle in candles])
+    starts = starts_of(close_ms, np.array([candle.complete for candle in candles]), missing_ends(lived))
+    feature = price_gap(mode, least, memory)
+    recordings = Recordings(lived, interval, close_ms)
+    held = recordings.hold(feature[name] for name in feature.definition.outputs)
+    alone = Recordings(lived, interval, close_ms).hold([feature])
+    track = FeatureTrack(feature)
+    for place, candle in enumerate(candles):
+        if place in starts:
+            track.reset()
+        if candle.complete:
+            track.update(candle)
+        told = [recordings.pool[slot, place] for slot in held.values()]
+        wanted = [nan] * 5 if track.raw is None or not candle.complete else track.raw
+        assert np.array_equal(told, wanted, equal_nan=True), (place, told, wanted)
+    assert alone == {feature: 0}
+
+
+def jumping(items: Sequence[Any], times: int) -> list[Any]:
+    """The minutes at so many times the price, every third moved up or down: gaps of every mode come and go."""
+    moves = random.Random(len(items))
+    found = []
+    for place, item in enumerate(items):
+        by = moves.randint(-8, 8) * UNIT // 8 if place % 3 == 0 else 0
+        if isinstance(item, Candle):
+            prices = {name: (getattr(item, name) + by) * times for name in ("open", "high", "low", "close")}
+            found.append(item._replace(**prices))
+        else:
+            found.append(item)
+    return found
 
 
 @settings(max_examples=20)
