@@ -65,7 +65,7 @@ def _folds(result: Mapping[str, Any]) -> list[str]:
     # The Sharpe ratio stands there whatever is chosen by; stored runs of earlier versions knew nothing else.
     objective = result.get("objective", "sharpe")
     chosen_by = [] if objective == "sharpe" else [f"{objective.replace('_', ' ')} trained"]
-    head = ["test", "chosen", *chosen_by, "Sharpe trained", "tested", "return", "trades"]
+    head = ["test", "chosen", *chosen_by, "Sharpe trained", "tested", "return trained", "tested", "drawdown", "trades"]
     rows = []
     for fold in result["folds"]:
         value = NONE if fold["train_value"] is None else f"{fold['train_value']:.4g}"
@@ -76,7 +76,9 @@ def _folds(result: Mapping[str, Any]) -> list[str]:
                 *([value] if chosen_by else []),
                 ratio(fold["train_sharpe"]),
                 ratio(fold["test_sharpe"]),
+                signed_percent(fold.get("train_return")),
                 signed_percent(fold["test_return"]),
+                percent(fold.get("test_drawdown")),
                 amount(fold["trades"]),
             ]
         )

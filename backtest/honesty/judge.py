@@ -23,12 +23,12 @@ from backtest.honesty.reality_check import reality_check
 from backtest.honesty.trials import Outcome
 from backtest.honesty.words import words_of
 from backtest.metrics.measure import Run, daily_closes, measure, turnover
-from backtest.metrics.series import Floats, excess_kurtosis, skewness
+from backtest.metrics.series import Floats, deepest_fall, excess_kurtosis, skewness
 from backtest.run import BacktestRequest, Source
 from trading.accounts.score import EquityCurve, sharpe
 from trading.accounts.trades import Trade
 
-__all__ = ["Chosen", "Tried", "judge"]
+__all__ = ["Chosen", "Trained", "Tried", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +45,26 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """What was chosen in one fold, and its test: ``returns`` has a number for each test day.
+class Trained:
+    """How a set did over the training days: ``value`` is what the search looked for, ``trades`` so many as closed.
 
-    ``train_value`` is what the search looked for, over the training days.
+    ``trades`` is None where only daily returns were looked at, which do not tell them.
     """
+
+    value: float | None
+    sharpe: float | None
+    total_return: float | None
+    max_drawdown: float | None
+    trades: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What was chosen in one fold, how it was ``trained``, and its test: ``returns`` has a number for each test day."""
 
     fold: Fold
     params: Mapping[str, int | float]
-    train_sharpe: float | None
-    train_value: float | None
+    trained: Trained
     outcome: Outcome
     returns: Floats
 
@@ -124,7 +134,7 @@ def _points(curve: EquityCurve, day_start: Callable[[int], int], chosen: Sequenc
 
 
 def _fold(item: Chosen, day_start: Callable[[int], int]) -> dict[str, Any]:
-    fold = item.fold
+    fold, worth = item.fold, np.concatenate(([1.0], np.cumprod(1 + item.returns)))
     return {
         "number": fold.number,
         "train_start": day_start(fold.train[0]),
@@ -133,10 +143,14 @@ def _fold(item: Chosen, day_start: Callable[[int], int]) -> dict[str, Any]:
         "test_start": day_start(fold.test.start),
         "test_end": day_start(fold.test.stop),
         "params": dict(item.params),
-        "train_sharpe": item.train_sharpe,
-        "train_value": item.train_value,
+        "train_sharpe": item.trained.sharpe,
+        "train_value": item.trained.value,
+        "train_return": item.trained.total_return,
+        "train_drawdown": item.trained.max_drawdown,
+        "train_trades": item.trained.trades,
         "test_sharpe": sharpe([float(x) for x in item.returns]),
-        "test_return": float(np.prod(1 + item.returns) - 1),
+        "test_return": float(worth[-1]) - 1,
+        "test_drawdown": deepest_fall(worth),
         "pessimistic_return": item.outcome.twin,
         "trades": sum(1 for trade in item.outcome.trades if trade.pnl is not None),
     }
@@ -185,7 +199,7 @@ def _search(
     totals = [float(np.prod(1 + column) - 1) for column in columns]
     single = [plain_sharpe(column) or 0.0 for column in columns]
     closes = np.array(daily_closes(source.candles, day_start(0), day_start(len(returns))))
-    trained = [item.train_sharpe for item in chosen if item.train_sharpe is not None]
+    trained = [item.trained.sharpe for item in chosen if item.trained.sharpe is not None]
     promised = fmean(trained) if trained else None
     return {
         "trials": len(columns),

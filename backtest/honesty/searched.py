@@ -10,19 +10,18 @@ from uuid import uuid4
 import numpy as np
 
 from backtest.honesty.folds import Fold
-from backtest.honesty.judge import Chosen, Tried, judge
+from backtest.honesty.judge import Chosen, Trained, Tried, judge
 from backtest.honesty.trials import Job, Outcome
 from backtest.honesty.walkforward import Days, WalkForwardRequest, choose, returns_of
 from backtest.metrics.series import Floats
 from backtest.run import Source, assumptions_of
 from backtest.sweep.drive import Drive, Kept, MemoryKeep, Progress, Window
 from backtest.sweep.engines import engine_on
-from backtest.sweep.evaluator import Number
+from backtest.sweep.evaluator import ComboScore, Number
 from backtest.sweep.findings import Tally, best_of
 from backtest.sweep.pool import Pool
 from backtest.sweep.search import Scored, Search, listed, search_of, stage_starts
 from backtest.sweep.work import work_of
-from trading.accounts.score import sharpe
 from trading.errors import BadInput
 
 __all__ = ["Searched", "run_walkforward"]
@@ -33,11 +32,10 @@ _STAGES = 8
 
 
 class _Pick(NamedTuple):
-    """What a fold chose: the set's number, its Sharpe ratio and its objective over the training days."""
+    """What a fold chose: the set's number, and how it did over the training days."""
 
     number: int
-    train_sharpe: float | None
-    value: float | None
+    trained: Trained
 
 
 async def run_walkforward(
@@ -104,8 +102,7 @@ class Searched:
             Chosen(
                 fold=fold,
                 params=self._space.params(pick.number),
-                train_sharpe=pick.train_sharpe,
-                train_value=pick.value,
+                trained=pick.trained,
                 outcome=outcome,
                 returns=returns_of(outcome, len(fold.test), abs(outcome.held) * (costs.taker_fee + costs.slippage)),
             )
@@ -173,9 +170,8 @@ class Searched:
             return [self._best(fold, windows) for fold, (_, windows) in zip(self._folds, self._searches, strict=True)]
         picks = []
         for fold in self._folds:
-            place, value = choose(self._goal, returns, fold)
-            trained = sharpe([float(x) for x in returns[list(fold.train), place]])
-            picks.append(_Pick(numbers[place], trained, value))
+            place, score = choose(self._goal, returns, fold)
+            picks.append(_Pick(numbers[place], self._trained(score, None)))
         return picks
 
     def _best(self, fold: Fold, windows: Sequence[Window]) -> _Pick:
@@ -186,7 +182,13 @@ class Searched:
         except BadInput as error:
             error.message = f"Fold {fold.number}: {error.message}"
             raise
-        return _Pick(best.asked.number, best.score.metrics.get("sharpe"), self._goal.value(best.score))
+        return _Pick(best.asked.number, self._trained(best.score, best.score.trades))
+
+    def _trained(self, score: ComboScore, trades: int | None) -> Trained:
+        told = score.metrics
+        return Trained(
+            self._goal.value(score), told.get("sharpe"), told.get("total_return"), told.get("max_drawdown"), trades
+        )
 
     def _of(self, number: int, **span: int) -> Any:
         return self._request.backtest.model_copy(update={"params": self._space.params(number), **span})

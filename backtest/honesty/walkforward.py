@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from backtest.honesty.folds import Fold, Mode, make_folds
 from backtest.honesty.trials import Outcome
-from backtest.metrics.series import Floats
+from backtest.metrics.series import Floats, deepest_fall
 from backtest.refusals import explained
 from backtest.run import BacktestRequest, Source
 from backtest.sweep.evaluator import ComboScore, engine_of
@@ -176,16 +176,16 @@ def returns_of(outcome: Outcome, days: int, closing: Decimal = Decimal(0)) -> Fl
     return out
 
 
-def choose(goal: Objective, returns: Floats, fold: Fold) -> tuple[int, float | None]:
-    """The trial that is best over the training days, the first of equal ones, and its objective there.
+def choose(goal: Objective, returns: Floats, fold: Fold) -> tuple[int, ComboScore]:
+    """The trial that is best over the training days, the first of equal ones, and its score there.
 
-    ``returns`` has a row a day and a column a trial.
+    ``returns`` has a row a day and a column a trial; they do not tell trades, of which the score has none.
     """
     window = returns[list(fold.train)]
     scores = [_score(window[:, trial]) for trial in range(returns.shape[1])]
     merits = [goal.merit(score) for score in scores]
     best = max(range(len(merits)), key=lambda trial: (merits[trial] is not None, merits[trial] or 0.0, -trial))
-    return best, goal.value(scores[best])
+    return best, scores[best]
 
 
 def _score(returns: Floats) -> ComboScore:
@@ -196,6 +196,6 @@ def _score(returns: Floats) -> ComboScore:
         "sharpe": sharpe(daily),
         "sortino": sortino(daily),
         "total_return": float(worth[-1]) - 1,
-        "max_drawdown": float((1 - worth / np.maximum.accumulate(worth)).max()),
+        "max_drawdown": deepest_fall(worth),
     }
     return ComboScore({}, metrics, 0)

@@ -20,6 +20,7 @@ __all__ = [
     "alpha_beta",
     "cagr",
     "calmar",
+    "deepest_fall",
     "excess_kurtosis",
     "omega",
     "skewness",
@@ -58,6 +59,12 @@ def omega(returns: Sequence[float] | Floats) -> float | None:
 def calmar(growth: float | None, max_drawdown: float) -> float | None:
     """Growth a year over the deepest drawdown (Young 1991, over the whole run); None without a drawdown."""
     return growth / max_drawdown if growth is not None and max_drawdown > _NO_VARIATION else None
+
+
+def deepest_fall(values: Sequence[float] | Floats) -> float:
+    """The deepest fall from a peak of ``values``, the first above 0, as a share of that peak; 0 where none falls."""
+    series = np.asarray(values, np.float64)
+    return float((1 - series / np.maximum.accumulate(series)).max())
 
 
 def ulcer_index(values: Sequence[float] | Floats) -> float | None:

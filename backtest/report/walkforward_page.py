@@ -99,14 +99,25 @@ def _folds(results: Mapping[str, Any]) -> str:
             f"{day(fold['test_start'])} to {day(fold['test_end'])}",
             escape(_params({name: fold["params"][name] for name in results["grid"]})),
             *([_plain(fold["train_value"])] if chosen_by else []), number(fold["train_sharpe"]),
-            number(fold["test_sharpe"]), percent(fold["test_return"]), percent(fold["pessimistic_return"]),
-            f"{fold['trades']:,}",
+            number(fold["test_sharpe"]), percent(fold.get("train_return")), percent(fold["test_return"]),
+            percent(fold["pessimistic_return"]), _share(fold.get("train_drawdown")), _share(fold.get("test_drawdown")),
+            _count(fold.get("train_trades")), f"{fold['trades']:,}",
         ]
         for fold in results["folds"]
     ]  # fmt: skip
-    head = ["fold", "training", "test", "chosen", *chosen_by, "Sharpe, trained", "Sharpe, tested", "return",
-            "at twice the costs", "trades"]  # fmt: skip
+    head = ["fold", "training", "test", "chosen", *chosen_by, "Sharpe, trained", "Sharpe, tested", "return, trained",
+            "return, tested", "at twice the costs", "drawdown, trained", "drawdown, tested", "trades, trained",
+            "trades, tested"]  # fmt: skip
     return f'<div class="folds">{table(head, rows)}</div>'
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2%}"
+
+
+def _count(value: int | None) -> str:
+    """What daily returns do not tell, and what stored runs of earlier versions did not keep, is a dash."""
+    return "–" if value is None else f"{value:,}"
 
 
 def _plain(value: float | None) -> str:

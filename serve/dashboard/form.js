@@ -34,14 +34,28 @@ export function about() {
 
 export const filled = (body) => Object.fromEntries(Object.entries(body).filter(([, value]) => value != null && value !== ""));
 
-// Shows what was refused at the field that it names, and puts the keyboard there.
+// Shows what was refused beside the field that it names, and puts the keyboard there; the words at the button say where to
+// look. What names no field of the form is told at the button.
 export function blame(error) {
   const form = $("start");
-  $("refused").textContent = error ? refusal(error) : "";
-  for (const input of form.querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
-  if (!error?.field) return;
-  const parts = error.field.split("."), name = parts[0] === "symbol" ? "market" : parts[0];
-  const input = [...parts.slice(1).reverse(), name].map((each) => form.querySelector(`[name="${CSS.escape(each)}"]`)).find(Boolean);
-  input?.setAttribute("aria-invalid", "true");
-  input?.focus();
+  form.querySelector("#blamed")?.remove();
+  for (const input of form.querySelectorAll("[aria-invalid]")) {
+    input.removeAttribute("aria-invalid");
+    input.removeAttribute("aria-errormessage");
+  }
+  const input = error?.field ? fieldOf(form, error.field) : null;
+  $("refused").textContent = !error ? "" : input ? `Not started: see ${input.name.replaceAll("_", " ")}.` : refusal(error);
+  if (!input) return;
+  const value = input.value.trim(), told = refusal(error);
+  input.after(node("small", { id: "blamed", className: "refused", role: "alert", textContent: value && !told.includes(value) ? `“${value}”: ${told}` : told }));
+  input.setAttribute("aria-invalid", "true");
+  input.setAttribute("aria-errormessage", "blamed");
+  input.focus();
+}
+
+// `grid.period` and `params.period` name the period; what is wrong with the grid as a whole is told at its first value.
+function fieldOf(form, field) {
+  const parts = field.split("."), name = parts[0] === "symbol" ? "market" : parts[0];
+  const given = [...$("params").querySelectorAll("input")].find((input) => input.value.trim());
+  return [...parts.slice(1).reverse(), name].map((each) => form.querySelector(`[name="${CSS.escape(each)}"]`)).find(Boolean) ?? (parts[0] === "grid" ? given : null);
 }

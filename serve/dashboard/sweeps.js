@@ -8,7 +8,7 @@ import { deleteButton, figure, keepFocus, marketsOf, paceCell, spanCell, spanOf,
 import { map, parallel } from "./search_pictures.js";
 import { node, stack, table } from "./tables.js";
 
-const SOON = 1000, LATER = 15_000, SHOWN = 50, MOST = 5000, BEST = 20;
+const SOON = 1000, LATER = 15_000, SHOWN = 50, MOST = 5000, BEST = 20, MOST_VALUES = 2000, HOW = "Write 5:50:5, or 5, 10, 20.";
 const percent = (value) => format.percent(value, false);
 // Every figure of a set: its name, how it is shown, and whether more of it is better.
 const FIGURES = {
@@ -143,20 +143,28 @@ function drawPictures() {
   parallel($("lines"), state.items, { by, names: axesOf(state.shown), figure });
 }
 
-// "5:50:5" with both ends, or "5, 10, 20"; whatever is neither is sent as it is, for the API to refuse.
+const unreadable = (field, message, fix = HOW) => Object.assign(new Error(message), { field, fix });
+
+// "5:50:5" with both ends, or "5, 10, 20"; what is in them is for the API to refuse.
 function axis(name, text) {
-  const [first, last, step, ...rest] = text.split(":").map((part) => Number(part));
-  if (!text.includes(":")) return text.split(/[\s,]+/).filter(Boolean).map(number);
+  if (!text.includes(":")) {
+    const parts = text.split(/[\s,]+/).filter(Boolean), wrong = parts.find((part) => !Number.isFinite(Number(part)));
+    if (wrong !== undefined || !parts.length) throw unreadable(name, `${name} ${text}: ${wrong ?? text} is no number.`);
+    return parts.map(Number);
+  }
+  const [first, last, step, ...rest] = text.split(":").map((part) => (part.trim() ? Number(part) : NaN));
   if (rest.length || ![first, last, step].every(Number.isFinite) || step <= 0 || last < first)
-    throw Object.assign(new Error(`${name} cannot be read as FIRST:LAST:STEP.`), { field: name, fix: "Write 5:50:5, or 5, 10, 20." });
+    throw unreadable(name, `${name} ${text} cannot be read as FIRST:LAST:STEP.`);
+  const count = Math.floor((last - first) / step + 1e-9) + 1;
+  if (count > MOST_VALUES) throw unreadable(name, `${name} ${text} has ${format.amount(count)} values.`, `Take a wider step: at most ${format.amount(MOST_VALUES)}.`);
   const digits = Math.max(...text.split(":").map((part) => (part.split(".")[1] ?? "").trim().length));
-  return Array.from({ length: Math.floor((last - first) / step + 1e-9) + 1 }, (_, place) => Number((first + place * step).toFixed(digits)));
+  return Array.from({ length: count }, (_, place) => Number((first + place * step).toFixed(digits)));
 }
 
 function request() {
   const grid = Object.fromEntries(paramTexts().map(([name, text]) => [name, axis(name, text)])), trials = $("trials").value.trim(), holdout = $("holdout").value.trim();
   if (!Object.keys(grid).length)
-    throw Object.assign(new Error("A sweep needs several values of a parameter."), { field: $("params").querySelector("input")?.name, fix: "Write 5:50:5, or 5, 10, 20." });
+    throw unreadable($("params").querySelector("input")?.name, "A sweep needs several values of a parameter.");
   return { ...about(), grid, ...filled({ objective: $("objective").value, min_trades: number($("min-trades").value), trials: number(trials), method: trials ? "random" : null,
     holdout: holdout ? number(holdout) / 100 : null }) };
 }

@@ -7,6 +7,7 @@ import { deleteButton, figure, keepFocus, marketsOf, paceCell, spanOf, stateCell
 import { node, stack, table } from "./tables.js";
 
 const SHOWN = 50;
+const share = (value) => format.percent(value, false);
 // What the stream said last of each that runs.
 const told = new Map();
 let shown = null, listed = [];
@@ -79,9 +80,11 @@ async function open(id) {
     ["Sharpe", format.ratio(found.out_of_sample.sharpe), format.ratio(best.sharpe)],
     ["days", format.amount(found.out_of_sample.days), format.amount(found.search.days)],
   ], "");
-  stack(folds, "Folds", ["tested on", "chosen", "Sharpe in training", "Sharpe tested", "return", "trades"], found.folds.map((fold) => [
+  // In the training, which chose, beside the test; runs that older versions stored have less of the former.
+  stack(folds, "Folds", ["tested on", "chosen", ...["Sharpe", "return", "max drawdown", "trades"].flatMap((name) => [`${name} trained`, `${name} tested`])], found.folds.map((fold) => [
     `${format.date(fold.test_start)} – ${format.date(fold.test_end)}`, node("td", { className: "left", textContent: format.params(Object.fromEntries(searched.map((name) => [name, fold.params[name]]))) }),
-    format.ratio(fold.train_sharpe), format.ratio(fold.test_sharpe), figure(fold.test_return, format.percent, format.tone(fold.test_return)), String(fold.trades),
+    figure(fold.train_sharpe, format.ratio), figure(fold.test_sharpe, format.ratio), figure(fold.train_return, format.percent, format.tone(fold.train_return)), figure(fold.test_return, format.percent, format.tone(fold.test_return)),
+    figure(fold.train_drawdown, share), figure(fold.test_drawdown, share), figure(fold.train_trades, format.amount), figure(fold.trades, format.amount),
   ]), "It has no folds.");
   $("walk-title").textContent = `${titleOf(run)}, ${spanOf(run)}`;
   $("walk").replaceChildren(node("ul", { className: "words" }, ...found.words.map((text) => node("li", { textContent: text }))), figures, folds);

@@ -50,7 +50,8 @@ async def walked(records: Records) -> UUID:
     run_id = uuid4()
     fold = {
         "test_start": START_MS, "test_end": START_MS + DAY_MS, "params": {"period": 4, "other": 1},
-        "train_sharpe": 2.5, "test_sharpe": 0.5, "test_return": 0.02, "trades": 3,
+        "train_sharpe": 2.5, "train_return": 0.4, "train_drawdown": 0.05, "train_trades": None,
+        "test_sharpe": 0.5, "test_return": 0.02, "test_drawdown": 0.01, "trades": 3,
     }  # fmt: skip
     found = {
         "out_of_sample": {
@@ -94,7 +95,7 @@ async def test_a_run_is_started_from_the_form_watched_and_its_mistakes_told(
     await dialog.get_by_label("Token").fill(TOKEN)
     await page.keyboard.press("Enter")
     await page.wait_for_selector("#intervals[aria-invalid=true]")
-    assert "7x" in await page.inner_text("#refused")
+    assert "7x" in await page.inner_text("label:has(#intervals) .refused")
     assert await page.evaluate("document.activeElement.id") == "intervals"
     assert server.launched == []
 
@@ -207,6 +208,8 @@ async def test_a_walk_forward_leads_with_what_it_found_out_of_sample(
     assert "promised 40 %" in words
     assert "period 4" in words
     assert "other" not in words
+    fold = await page.locator("#walk table.stack tbody td").evaluate_all("cells => cells.map((cell) => cell.innerText)")
+    assert fold[2:] == ["2.50", "0.50", "+40.00 %", "+2.00 %", "5.00 %", "1.00 %", "–", "3"]
     await keep(page, "walkforward")
     link = row.get_by_role("link", name="Report")
     assert (await link.get_attribute("href") or "").startswith("/dashboard/report?walkforward=")

@@ -44,11 +44,29 @@ async def test_a_sweep_is_started_from_the_form_and_its_mistakes_are_told(browse
     page, complaints = await opened(browser, server)
     await asked(page, "ma44", "37m")
     await page.wait_for_selector("#params input[name=period][aria-invalid=true]")
-    assert "several values" in await page.inner_text("#refused")
-    await asked(page, "ma44", "37m", period="9:5:1")
-    await page.get_by_text("period cannot be read as FIRST:LAST:STEP.").wait_for()
+    assert "several values" in await page.inner_text("#params label:has([name=period]) .refused")
+    # What the page itself can tell, and what only the API knows: which field, its value and the fix, beside the field.
+    for text, *said in (
+        ("9:5:1", "period 9:5:1 cannot be read as FIRST:LAST:STEP.", "Write 5:50:5, or 5, 10, 20."),
+        ("0:10:5", "period", "0", "a whole number from"),
+        ("5, x", "period 5, x: x is no number.", "Write 5:50:5, or 5, 10, 20."),
+        ("1:9:0.0001", "period 1:9:0.0001 has 80,001 values.", "at most 2,000"),
+        ("5, 5.5", "5.5", "a whole number from"),
+        ("1, 2, 99999", "99999", "a whole number from"),
+    ):
+        await asked(page, "ma44", "37m", period=text)
+        told = page.locator("#params label:has([name=period]) .refused", has_text=said[0])
+        await told.wait_for()
+        words = await told.inner_text()
+        assert [each for each in said if each not in words] == [], words
+        assert await page.inner_text("#refused") == "Not started: see period."
+        assert await page.evaluate("document.activeElement.name") == "period"
+        if text == "0:10:5":
+            await keep(page, "sweep-refused")
     await asked(page, "ma44", "7x", period="5:9:2")
     await page.wait_for_selector("#intervals[aria-invalid=true]")
+    assert "7x" in await page.inner_text("label:has(#intervals) .refused")
+    assert await page.locator("#start .refused").count() == 2
     assert server.swept == []
 
     await page.fill("#start-day", "2025-06-01")

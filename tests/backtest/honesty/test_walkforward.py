@@ -98,6 +98,11 @@ def test_each_fold_chooses_the_best_of_its_training_days(found: dict[str, Any]) 
         best = max(scores, key=lambda period: scores[period])
         assert fold["params"]["period"] == best
         assert fold["train_sharpe"] == pytest.approx(scores[best])
+        worth = np.array([float(value) for value in outcomes[best].equity])[2 * number : 2 * number + 4]
+        assert fold["train_return"] == pytest.approx(worth[-1] / worth[0] - 1)
+        assert fold["train_drawdown"] == pytest.approx((1 - worth / np.maximum.accumulate(worth)).max())
+        # Daily returns do not tell trades.
+        assert fold["train_trades"] is None
         assert (fold["train_days"], fold["train_end"]) == (3, fold["test_start"] - DAY_MS)
 
 
@@ -189,7 +194,11 @@ def test_a_search_that_needs_more_than_daily_returns_runs_in_each_training_windo
         assert chosen is not None
         # Optuna tries some, halving drops the worst: neither need find the best, and what they choose counts.
         assert how in ("optuna", "halving") or chosen == max(value for value in merits.values() if value is not None)
-        assert fold["train_value"] == pytest.approx(goal.value(told[[*merits].index(fold["params"]["period"])]))
+        score = told[[*merits].index(fold["params"]["period"])]
+        assert fold["train_value"] == pytest.approx(goal.value(score))
+        assert fold["train_return"] == pytest.approx(score.metrics["total_return"])
+        assert fold["train_drawdown"] == pytest.approx(score.metrics["max_drawdown"])
+        assert fold["train_trades"] == score.trades
     # Whatever any window tried is among the trials that doubt is computed from.
     assert {fold["params"]["period"] for fold in found["folds"]} <= {
         point["params"]["period"] for point in found["search"]["points"]

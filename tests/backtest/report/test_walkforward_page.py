@@ -119,10 +119,12 @@ def test_names_cannot_bring_markup_into_a_page(results: dict[str, Any]) -> None:
 
 def test_folds_name_their_figures_and_times_are_for_people(results: dict[str, Any]) -> None:
     plain = walkforward_page(results, {"first": 1_752_105_600_000, "code": "abc"})
-    assert re.findall("<th>([^<]*(?:trained|tested))</th>", plain) == ["Sharpe, trained", "Sharpe, tested"]
+    heads = [f"{name}, {when}" for name in ("Sharpe", "return", "drawdown", "trades") for when in ("trained", "tested")]
+    assert re.findall("<th>([^<]*(?:trained|tested))</th>", plain) == heads
+    for fold in results["folds"]:
+        assert f"<td>{fold['train_drawdown']:.2%}</td><td>{fold['test_drawdown']:.2%}</td><td>–</td>" in plain
     assert "2025-07-10 00:00 UTC" in plain
     folds = [{**fold, "train_value": 0.04321} for fold in results["folds"]]
     other = walkforward_page({**results, "objective": "total_return", "folds": folds})
-    heads = ["total return, trained", "Sharpe, trained", "Sharpe, tested"]
-    assert re.findall("<th>([^<]*(?:trained|tested))</th>", other) == heads
+    assert re.findall("<th>([^<]*(?:trained|tested))</th>", other) == ["total return, trained", *heads]
     assert other.count("<td>0.04321</td>") == len(folds)
