@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Any
 
 import typer
 
+from backtest.requests import BacktestRequest
+from backtest.sources import load_sources
 from backtest.sweep.coordinator import run_sweep
+from backtest.sweep.estimate import Estimate, estimate
 from backtest.sweep.objective import OWN, check_metric
 from backtest.sweep.reported import Reported, filter_of, read_report
 from backtest.sweep.request import SweepRequest, read_sweep, widest
 from manta.backtests import BacktestArguments, readable_files_of, single_request_of
-from manta.output import write_text
+from manta.output import console, write_text
 from manta.searching import Kind, Wanted, share_of, told_engine, told_left_out
 from trading.atomic_files import replacing
 from trading.errors import BadInput
@@ -59,9 +63,9 @@ def run_command(
     base = single_request_of(arguments, config_path)
     files = readable_files_of(arguments.files, [base.market])
     request = read_sweep({"backtest": base, **wanted.fields(), "holdout": share_of(holdout)})
-    widest(request)
+    wide = widest(request)
     told_left_out(request.backtest, arguments, request.grid, config_path)
-    _ask(request, yes=yes)
+    _ask(request, wide, files, config_path, workers=workers, yes=yes)
     found: dict[str, Any] = _SWEEPS.start(request, files, config_path, workers=workers, quiet=quiet)
     return found
 
@@ -162,7 +166,18 @@ def delete_run(text: str, config_path: Path | None, *, force: bool) -> dict[str,
     return {"deleted": text}
 
 
-def _ask(request: SweepRequest, *, yes: bool) -> None:
+def _ask(
+    request: SweepRequest,
+    wide: BacktestRequest,
+    files: Mapping[str, Path],
+    config_path: Path | None,
+    *,
+    workers: int | None,
+    yes: bool,
+) -> None:
+    """Ask before a large sweep, and tell how long it may take, from a sample of it; click's Abort where it is not
+    wanted, and BadInput where nobody can be asked.
+    """
     engine = told_engine(request.backtest)
     most = _ASKS[engine]
     if request.combos <= most or yes:
@@ -175,7 +190,14 @@ def _ask(request: SweepRequest, *, yes: bool) -> None:
             value=request.combos,
             fix="Add --yes to try them all, or try some with --random N or --optuna N.",
         )
-    typer.confirm(f"{said} Try them all?", abort=True)
+    console.print(f"{said} A few are timed first.", style="dim", markup=False)
+
+    async def timed(database: Database) -> Estimate:
+        [source] = await database.run(lambda connection: load_sources(connection, wide, files), deadline_s=300)
+        return await estimate(database, request, source, workers or len(os.sched_getaffinity(0)))
+
+    told = _SWEEPS.with_database(config_path, timed)
+    typer.confirm(f"{request.combos:,} combinations take {told}. Try them all?", abort=True, err=True)
 
 
 async def _row(database: Database, text: str) -> Any:

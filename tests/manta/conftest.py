@@ -154,6 +154,16 @@ def _popen(arguments: list[str], place: Place) -> "subprocess.Popen[str]":
     )
 
 
+def read_until(terminal: int, text: str, timeout_s: float = 60) -> str:
+    """What is written on a terminal up to ``text``, or until it is silent for so long or nobody has it open."""
+    found = ""
+    # Linux tells the end of a terminal as an error.
+    with contextlib.suppress(OSError):
+        while text not in found and select.select([terminal], [], [], timeout_s)[0]:
+            found += os.read(terminal, 4096).decode()
+    return found
+
+
 def living(pids: Iterable[int]) -> list[int]:
     """Those that run; an orphan that nobody reaped does not."""
     found = []

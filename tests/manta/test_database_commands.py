@@ -3,13 +3,12 @@
 import asyncio
 import os
 import pty
-import select
 import subprocess
 import sys
 
 import pytest
 
-from tests.manta.conftest import Place, nothing_left
+from tests.manta.conftest import Place, nothing_left, read_until
 from trading.storage.postgres import BundledPostgres
 from trading.storage.settings import DatabaseTarget
 
@@ -55,13 +54,6 @@ def test_reset_asks_on_a_terminal(place: Place, said: str, status: int) -> None:
     os.close(master)
     assert child.returncode == status
     assert out.count(b"\n") == 1
-
-
-def read_until(terminal: int, text: str) -> str:
-    found = ""
-    while text not in found and select.select([terminal], [], [], 30)[0]:
-        found += os.read(terminal, 4096).decode()
-    return found
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
 """``manta sweep``: run over a file, listed, shown, exported, and told what is wrong before anything starts."""
 
 import csv
+import os
+import pty
+import re
 import resource
+import signal
 import subprocess
 import sys
 from decimal import Decimal
@@ -13,7 +17,7 @@ import pytest
 
 from manta.backtests import BacktestArguments, single_request_of
 from tests.backtest.sweep.world import START, market_file
-from tests.manta.conftest import Place
+from tests.manta.conftest import Place, read_until, wait_for
 from tests.trading.series import MARKET
 from trading.intervals import DAY_MS
 
@@ -189,6 +193,40 @@ def test_a_large_grid_needs_a_yes(place: Place, last: str, combos: int) -> None:
     assert (answer.status, answer.value["field"], answer.value["value"]) == (2, "grid", str(combos))
     assert "--yes" in answer.value["fix"]
     assert not place.data_dir.exists()
+
+
+@pytest.mark.parametrize(("said", "begins"), [(b"y\n", True), (b"n\n", False), (b"\x04", False)], ids=["y", "n", "EOF"])
+def test_on_a_terminal_a_large_grid_is_asked_about_with_how_long_it_takes(
+    stored: Place, file: Path, said: bytes, begins: bool
+) -> None:
+    run = [*(part.replace("ma44", "sma_cross") for part in RUN), "--grid", "fast=2:60:1", "--grid", "slow=61:100:1"]
+    master, terminal = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "manta", *run, "--file", str(file)],
+        cwd=stored.folder,
+        env=stored.variables() | {"COLUMNS": "200"},
+        stdin=terminal,
+        stdout=subprocess.DEVNULL,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    try:
+        asked = read_until(master, "[y/N]")
+        told = r"2,360 combinations take about [\d,]+ (s|min|h|days) on 1 worker \(an estimate, from 3 sets\)\."
+        assert re.search(told, asked), asked
+        # Nothing is begun while the question stands.
+        assert stored.run("sweep", "list", "--json").value == []
+        os.write(master, said)
+        if begins:
+            wait_for(lambda: any(row["tried"] for row in stored.run("sweep", "list", "--json").value), "scores", 120)
+            child.send_signal(signal.SIGINT)
+        assert child.wait(60) == (130 if begins else 1)
+    finally:
+        child.kill()
+        child.wait()
+        os.close(master)
+    rows = stored.run("sweep", "list", "--json").value
+    assert [(row["status"], row["combos"]) for row in rows] == ([("stopped", 2360)] if begins else [])
 
 
 CONFIGURED = f"""
