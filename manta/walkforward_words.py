@@ -65,7 +65,8 @@ def _folds(result: Mapping[str, Any]) -> list[str]:
     # The Sharpe ratio stands there whatever is chosen by; stored runs of earlier versions knew nothing else.
     objective = result.get("objective", "sharpe")
     chosen_by = [] if objective == "sharpe" else [f"{objective.replace('_', ' ')} trained"]
-    head = ["test", "chosen", *chosen_by, "Sharpe trained", "tested", "return trained", "tested", "drawdown", "trades"]
+    figures = ["Sharpe trained", "Sharpe tested", "return trained", "return tested", "drawdown tested", "trades tested"]
+    head = ["test", "chosen", *chosen_by, *figures]
     rows = []
     for fold in result["folds"]:
         value = NONE if fold["train_value"] is None else f"{fold['train_value']:.4g}"
