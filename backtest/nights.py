@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Any
 
 import ray
 
+from backtest.background import step_back
 from trading.config.model import Notify
 from trading.errors import MantaError, OutcomeUnknown, StorageRetryable
 from trading.nightly import DueDay
@@ -15,8 +15,6 @@ from trading.storage.database import Database
 from trading.storage.settings import DatabaseTarget
 
 __all__ = ["launch_check"]
-
-_NICENESS = 10
 
 
 def launch_check(target: DatabaseTarget, notify: Notify, day: DueDay) -> Any:
@@ -30,7 +28,7 @@ def launch_check(target: DatabaseTarget, notify: Notify, day: DueDay) -> Any:
 # On the head alone, beside the database. Once a night: a worker that stays for the next would hold its memory all day.
 @ray.remote(num_cpus=1, max_retries=0, max_calls=1, resources={"node:__internal_head__": 0.001})
 def _check(target: DatabaseTarget, notify: Notify, day: DueDay) -> str:
-    os.nice(_NICENESS)
+    step_back()
     return asyncio.run(_compare(target, notify, day))
 
 

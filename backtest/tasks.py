@@ -5,13 +5,13 @@ database says how far it is.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
 import ray
 
+from backtest.background import ENVIRONMENT, step_back
 from backtest.honesty.stored import run_stored_walkforward
 from backtest.run import run_stored
 from backtest.sweep.coordinator import run_sweep
@@ -22,7 +22,6 @@ from trading.storage.settings import DatabaseTarget
 
 __all__ = ["launch", "launch_sweep", "launch_walkforward"]
 
-_NICENESS = 10
 # The database is on the head alone, and a PC that joined it for a while may leave.
 _BESIDE_DATABASE = {"node:__internal_head__": 0.001}
 
@@ -42,25 +41,24 @@ def launch_sweep(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) 
     _sweep.remote(target, run_id)
 
 
-@ray.remote(num_cpus=1, max_retries=0, resources=_BESIDE_DATABASE)
+@ray.remote(num_cpus=1, max_retries=0, resources=_BESIDE_DATABASE, runtime_env=ENVIRONMENT)
 def _run(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) -> None:
     _work(target, f"manta backtest {run_id}", lambda database: run_stored(database, run_id, request))
 
 
 # Without a CPU of its own, like the one below: it only hands out and writes down.
-@ray.remote(num_cpus=0, max_retries=0, resources=_BESIDE_DATABASE)
+@ray.remote(num_cpus=0, max_retries=0, resources=_BESIDE_DATABASE, runtime_env=ENVIRONMENT)
 def _sweep(target: DatabaseTarget, run_id: UUID) -> None:
     _work(target, f"manta sweep {run_id}", lambda database: run_sweep(database, run_id, RayPool()))
 
 
-@ray.remote(num_cpus=0, max_retries=0, resources=_BESIDE_DATABASE)
+@ray.remote(num_cpus=0, max_retries=0, resources=_BESIDE_DATABASE, runtime_env=ENVIRONMENT)
 def _search(target: DatabaseTarget, run_id: UUID) -> None:
     _work(target, f"manta walkforward {run_id}", lambda database: run_stored_walkforward(database, run_id, RayPool()))
 
 
 def _work(target: DatabaseTarget, name: str, work: Callable[[Database], Awaitable[object]]) -> None:
-    # Live actors share the machine and must not wait for a backtest.
-    os.nice(_NICENESS)
+    step_back()
 
     async def connected() -> None:
         async with Database(target, application_name=name) as database:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
-import threading
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Protocol
 
+from backtest.background import NICENESS, thread_steps_back
 from backtest.honesty.trials import Job, Outcome
 from backtest.sweep.evaluator import ComboScore
 from backtest.sweep.work import Batch, Work, do_batch, do_job
 
-__all__ = ["NICENESS", "HerePool", "Pool", "ProcessPool"]
-
-NICENESS = 10
+__all__ = ["HerePool", "Pool", "ProcessPool"]
 
 
 class Pool(Protocol):
@@ -40,7 +38,7 @@ class HerePool(Pool):
 
     def __init__(self) -> None:
         self.workers = 1
-        self._thread: Executor = ThreadPoolExecutor(1, thread_name_prefix="sweep", initializer=_step_back)
+        self._thread: Executor = ThreadPoolExecutor(1, thread_name_prefix="sweep", initializer=thread_steps_back)
         self._work: Work | None = None
 
     def begin(self, work: Work) -> None:
@@ -100,8 +98,3 @@ def _score_here(batch: Batch) -> list[ComboScore]:
 
 def _run_here(job: Job) -> Outcome:
     return do_job(_work[0], job)
-
-
-def _step_back() -> None:
-    """This thread alone: live actors may share the machine, and whoever asked waits for it to answer."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from typing import Any
 
 import ray
 
+from backtest.background import ENVIRONMENT, step_back
 from backtest.honesty.trials import Job, Outcome
 from backtest.sweep.evaluator import ComboScore
-from backtest.sweep.pool import NICENESS, Pool
+from backtest.sweep.pool import Pool
 from backtest.sweep.work import Batch, Work, do_batch, do_job
 
 __all__ = ["RayPool"]
-
-# Workers that lowered themselves must not be lent to others, and Ray lends among tasks of one environment.
-_ENVIRONMENT = {"env_vars": {"MANTA_SWEEP": "1"}}
 
 
 class RayPool(Pool):
@@ -68,20 +65,13 @@ class RayPool(Pool):
         self._work = None
 
 
-@ray.remote(num_cpus=1, max_retries=10, retry_exceptions=False, runtime_env=_ENVIRONMENT)
+@ray.remote(num_cpus=1, max_retries=10, retry_exceptions=False, runtime_env=ENVIRONMENT)
 def _score(work: Work, batch: Batch) -> list[ComboScore]:
-    _step_back()
+    step_back()
     return do_batch(work, batch)
 
 
-@ray.remote(num_cpus=1, max_retries=10, retry_exceptions=False, runtime_env=_ENVIRONMENT)
+@ray.remote(num_cpus=1, max_retries=10, retry_exceptions=False, runtime_env=ENVIRONMENT)
 def _trial(work: Work, job: Job) -> Outcome:
-    _step_back()
+    step_back()
     return do_job(work, job)
-
-
-def _step_back() -> None:
-    """Once for a worker, which does many."""
-    lower = NICENESS - os.nice(0)
-    if lower > 0:
-        os.nice(lower)

@@ -1,6 +1,7 @@
 """A sweep of the command beside a running Manta: on its Ray, into its database; and one whose coordinator is killed."""
 
 import json
+import os
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
+from backtest.background import NICENESS, grouped_by_session
 from tests.manta.conftest import Place, Running, finish, nothing_left, start_replay, wait_for
 from trading.intervals import HOUR_MS
 from trading.venues.simulator.sample import SAMPLE_MARKET, SESSION_START_MS
@@ -79,6 +81,10 @@ def test_a_killed_coordinator_leaves_a_sweep_that_the_command_finishes(running: 
     path = ask(running, "/api/v1/sweeps", SWEEP)["links"]["self"]
     wait_for(lambda: ask(running, path)["tried"] > 0, "the first scores", 120)
     [coordinator] = workers_of(running, "ray::_sweep")
+    # It is below the actors that trade, and so is each of its workers (test_sweep_kills).
+    [recorder] = workers_of(running, "ray::Recorder")
+    assert (coordinator.nice(), recorder.nice()) == (NICENESS, 0)
+    assert (os.getsid(coordinator.pid) != os.getsid(recorder.pid)) == grouped_by_session()
     coordinator.kill()
     wait_for(lambda: ask(running, path)["status"] == "interrupted", "the sweep to be missed", 60)
     kept = ask(running, path)["tried"]
