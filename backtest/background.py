@@ -21,20 +21,20 @@ _GROUP = Path("/proc/self/autogroup")
 _TRIES, _AGAIN_S = 50, 0.13
 
 
-def step_back() -> None:
+def step_back(*, own_session: bool = True) -> None:
     """Lower this whole process, every thread of it, for good; again is once.
 
-    Where Linux groups processes by session (autogroup, as most desktops and servers have it), niceness counts only
-    within a session: a worker in the session of Ray would take as much of a core as any backend of Postgres, each of
-    which has a session of its own, and hold up every commit. So the worker gets a session of its own, whose niceness
-    counts between sessions.
+    Where Linux shares its cores among sessions first (autogroup, as many desktops and servers have it), niceness counts
+    only within a session: a worker in the session of Ray takes as much of a core as any backend of Postgres, each of
+    which has a session of its own, and holds up every commit. With ``own_session`` it gets one too, whose niceness
+    counts among sessions; not worth it where nobody trades, as any other process of the machine then goes first.
     """
     for thread in _threads():
         with contextlib.suppress(ProcessLookupError):
             if os.getpriority(os.PRIO_PROCESS, thread) < NICENESS:
                 os.setpriority(os.PRIO_PROCESS, thread, NICENESS)
     with contextlib.suppress(OSError):
-        if os.getsid(0) != os.getpid() and grouped_by_session():
+        if own_session and os.getsid(0) != os.getpid() and grouped_by_session():
             _leave_session()
             _lower_session()
 

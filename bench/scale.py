@@ -88,8 +88,8 @@ async def measure(effort: Effort) -> Report:
                 start_s, carried_s = await _start(pool, work)
                 whole = await _sweep(database, _request(sets), file, pool)
                 peak_mb = max(map(_peak_mb, _workers()))
-                two = await _sweep(database, request, file, RayPool(2))
-                one = await _sweep(database, request, file, RayPool(1))
+                two = await _sweep(database, request, file, RayPool(2, trading=False))
+                one = await _sweep(database, request, file, RayPool(1, trading=False))
         finally:
             await postgres.stop()
     costing = Costing(whole.workers * _BATCH, whole.driver * _BATCH, carried_s / 2)

@@ -71,7 +71,7 @@ async def own_ray(config: Config, data: Path, count: int) -> AsyncIterator[Pool]
         await head.start(settings, port, _environment(head.token_path) | {MARK: session})
         await asyncio.to_thread(head.shed)
         async with _connected(f"127.0.0.1:{port}", head.token_path) as pool_of:
-            yield pool_of()
+            yield pool_of(trading=False)
     finally:
         await asyncio.to_thread(head.end, Deadline(), _STOP_S)
         shutil.rmtree(own, ignore_errors=True)

@@ -21,10 +21,11 @@ class RayPool(Pool):
     """Needs a connection to Ray. The candles go into the object store once; a task whose worker dies is done again.
 
     ``workers`` is how many tasks there are at most at a time; without it each core has its next one waiting.
+    ``trading`` says that live actors may be on the same machines: then workers have a session of their own, below them.
     """
 
-    def __init__(self, workers: int | None = None) -> None:
-        self._most = workers
+    def __init__(self, workers: int | None = None, *, trading: bool = True) -> None:
+        self._most, self._trading = workers, trading
         self._turn = contextlib.nullcontext() if workers is None else asyncio.Semaphore(workers)
         self._work: Any = None
         self._running: set[Any] = set()
@@ -49,7 +50,7 @@ class RayPool(Pool):
 
     async def _done(self, task: Any, given: Batch | Job) -> Any:
         async with self._turn:
-            reference = task.remote(self._work, given)
+            reference = task.remote(self._work, given, self._trading)
             self._running.add(reference)
             try:
                 return await asyncio.wrap_future(reference.future())
@@ -66,12 +67,12 @@ class RayPool(Pool):
 
 
 @ray.remote(num_cpus=1, max_retries=10, retry_exceptions=False, runtime_env=ENVIRONMENT)
-def _score(work: Work, batch: Batch) -> list[ComboScore]:
-    step_back()
+def _score(work: Work, batch: Batch, trading: bool) -> list[ComboScore]:
+    step_back(own_session=trading)
     return do_batch(work, batch)
 
 
 @ray.remote(num_cpus=1, max_retries=10, retry_exceptions=False, runtime_env=ENVIRONMENT)
-def _trial(work: Work, job: Job) -> Outcome:
-    step_back()
+def _trial(work: Work, job: Job, trading: bool) -> Outcome:
+    step_back(own_session=trading)
     return do_job(work, job)

@@ -20,8 +20,8 @@ hold = threading.Event()
 old = threading.Thread(target=hold.wait)
 old.start()
 session, ours = os.getsid(0), os.getpid()
-step_back()
-step_back()
+for _ in range(2):
+    step_back(own_session=sys.argv[2] == "apart")
 new = threading.Thread(target=hold.wait)
 new.start()
 nice = [os.getpriority(os.PRIO_PROCESS, int(name)) for name in os.listdir("/proc/self/task")]
@@ -36,15 +36,15 @@ hold.set()
 """
 
 
-@pytest.mark.parametrize("group", ["leads", "follows"])
-def test_every_thread_is_lowered_and_the_session_too(group: str) -> None:
-    done = subprocess.run([sys.executable, "-c", WORKER, group], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize(("group", "session"), [("leads", "apart"), ("follows", "apart"), ("leads", "shared")])
+def test_every_thread_is_lowered_and_the_session_if_it_is_to_be(group: str, session: str) -> None:
+    done = subprocess.run([sys.executable, "-c", WORKER, group, session], capture_output=True, text=True, check=True)
     told = json.loads(done.stdout)
     assert len(told["nice"]) == 3
     assert set(told["nice"]) == {NICENESS}
-    assert told["left"] == grouped_by_session()
-    if grouped_by_session():
-        assert told["leads"]
+    apart = session == "apart" and grouped_by_session()
+    assert told["left"] == apart
+    assert told["leads"] == (group == "leads" or apart)
     # Nothing is told of a process whose control group comes before its session.
     if told["group"]:
-        assert told["group"].split()[1:] == ["nice", str(NICENESS if grouped_by_session() else 0)]
+        assert (told["group"].split()[1:] == ["nice", str(NICENESS)]) == apart

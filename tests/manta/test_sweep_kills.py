@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from backtest.background import NICENESS, grouped_by_session
+from backtest.background import NICENESS
 from tests.backtest.sweep.world import market_file
 from tests.manta.conftest import Place, finish, living, wait_for
 from tests.trading.series import MARKET
@@ -85,7 +85,6 @@ def test_whatever_is_killed_costs_only_what_was_in_flight(
         table.more_than(0)
         [worker, *_] = wait_for(lambda: workers_of(sweep), "a worker at its batch", 60)
         assert worker.nice() == NICENESS
-        assert (os.getsid(worker.pid) == worker.pid) == grouped_by_session()
         before = table.row()["tried"]
         worker.kill()
         table.more_than(before + IN_FLIGHT)
