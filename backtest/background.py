@@ -8,12 +8,13 @@ import threading
 import time
 from pathlib import Path
 
-__all__ = ["ENVIRONMENT", "NICENESS", "grouped_by_session", "step_back", "thread_steps_back"]
+__all__ = ["COORDINATOR", "NICENESS", "WORKER", "grouped_by_session", "step_back", "thread_steps_back"]
 
 NICENESS = 10
 
 # A worker of Ray that stepped back must not be lent to others, and Ray lends among tasks of one environment.
-ENVIRONMENT = {"env_vars": {"MANTA_BACKGROUND": "1"}}
+WORKER = {"env_vars": {"MANTA_BACKGROUND": "worker"}}
+COORDINATOR = {"env_vars": {"MANTA_BACKGROUND": "coordinator"}}
 
 _GROUPING = Path("/proc/sys/kernel/sched_autogroup_enabled")
 _GROUP = Path("/proc/self/autogroup")
@@ -27,7 +28,8 @@ def step_back(*, own_session: bool = True) -> None:
     Where Linux shares its cores among sessions first (autogroup, as many desktops and servers have it), niceness counts
     only within a session: a worker in the session of Ray takes as much of a core as any backend of Postgres, each of
     which has a session of its own, and holds up every commit. With ``own_session`` it gets one too, whose niceness
-    counts among sessions; not worth it where nobody trades, as any other process of the machine then goes first.
+    counts among sessions. Any other process of the machine then goes first, which is not worth it where nobody trades,
+    and not for a coordinator: what waits for it are its workers, and a row of the database that it has locked.
     """
     for thread in _threads():
         with contextlib.suppress(ProcessLookupError):

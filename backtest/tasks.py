@@ -11,7 +11,7 @@ from uuid import UUID
 
 import ray
 
-from backtest.background import ENVIRONMENT, step_back
+from backtest.background import COORDINATOR, WORKER, step_back
 from backtest.honesty.stored import run_stored_walkforward
 from backtest.run import run_stored
 from backtest.sweep.coordinator import run_sweep
@@ -41,25 +41,26 @@ def launch_sweep(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) 
     _sweep.remote(target, run_id)
 
 
-@ray.remote(num_cpus=1, max_retries=0, resources=_BESIDE_DATABASE, runtime_env=ENVIRONMENT)
+@ray.remote(num_cpus=1, max_retries=0, resources=_BESIDE_DATABASE, runtime_env=WORKER)
 def _run(target: DatabaseTarget, run_id: UUID, request: dict[str, Any]) -> None:
+    step_back()
     _work(target, f"manta backtest {run_id}", lambda database: run_stored(database, run_id, request))
 
 
 # Without a CPU of its own, like the one below: it only hands out and writes down.
-@ray.remote(num_cpus=0, max_retries=0, resources=_BESIDE_DATABASE, runtime_env=ENVIRONMENT)
+@ray.remote(num_cpus=0, max_retries=0, resources=_BESIDE_DATABASE, runtime_env=COORDINATOR)
 def _sweep(target: DatabaseTarget, run_id: UUID) -> None:
+    step_back(own_session=False)
     _work(target, f"manta sweep {run_id}", lambda database: run_sweep(database, run_id, RayPool()))
 
 
-@ray.remote(num_cpus=0, max_retries=0, resources=_BESIDE_DATABASE, runtime_env=ENVIRONMENT)
+@ray.remote(num_cpus=0, max_retries=0, resources=_BESIDE_DATABASE, runtime_env=COORDINATOR)
 def _search(target: DatabaseTarget, run_id: UUID) -> None:
+    step_back(own_session=False)
     _work(target, f"manta walkforward {run_id}", lambda database: run_stored_walkforward(database, run_id, RayPool()))
 
 
 def _work(target: DatabaseTarget, name: str, work: Callable[[Database], Awaitable[object]]) -> None:
-    step_back()
-
     async def connected() -> None:
         async with Database(target, application_name=name) as database:
             try:

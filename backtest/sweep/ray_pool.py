@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from backtest.background import ENVIRONMENT, step_back
+from backtest.background import WORKER, step_back
 from backtest.honesty.trials import Job, Outcome
 from backtest.sweep.evaluator import ComboScore
 from backtest.sweep.pool import Pool
@@ -66,13 +66,13 @@ class RayPool(Pool):
         self._work = None
 
 
-@ray.remote(num_cpus=1, max_retries=10, retry_exceptions=False, runtime_env=ENVIRONMENT)
+@ray.remote(num_cpus=1, max_retries=10, retry_exceptions=False, runtime_env=WORKER)
 def _score(work: Work, batch: Batch, trading: bool) -> list[ComboScore]:
     step_back(own_session=trading)
     return do_batch(work, batch)
 
 
-@ray.remote(num_cpus=1, max_retries=10, retry_exceptions=False, runtime_env=ENVIRONMENT)
+@ray.remote(num_cpus=1, max_retries=10, retry_exceptions=False, runtime_env=WORKER)
 def _trial(work: Work, job: Job, trading: bool) -> Outcome:
     step_back(own_session=trading)
     return do_job(work, job)

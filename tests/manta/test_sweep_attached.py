@@ -93,7 +93,7 @@ def test_a_killed_coordinator_leaves_a_sweep_that_the_command_finishes(running: 
     path = ask(running, "/api/v1/sweeps", SWEEP)["links"]["self"]
     wait_for(lambda: ask(running, path)["tried"] > 0, "the first scores", 120)
     [coordinator] = workers_of(running, "ray::_sweep")
-    assert below_live_actors(running, coordinator)
+    assert coordinator.nice() == NICENESS
     coordinator.kill()
     wait_for(lambda: ask(running, path)["status"] == "interrupted", "the sweep to be missed", 60)
     kept = ask(running, path)["tried"]
