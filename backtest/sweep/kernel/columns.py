@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 from backtest.sweep.kernel.exact import divided, fused, times, whole
 from trading.candle_columns import Integers
 from trading.candles import UNIT, Candle
+from trading.features.contract import Feature
 from trading.features.inputs import Recent
 
-__all__ = ["Bar", "Kind", "Totals", "bands", "means", "recent_fields", "recorded"]
+__all__ = ["Bar", "Kind", "Totals", "bands", "kind_table", "means", "recent_fields", "recorded", "table"]
 
 _FIRST = Candle._fields.index("open")
 
@@ -138,3 +140,31 @@ def bands(  # noqa: PLR0913, PLR0917 - as every feature of a program
         out[row + 3, i - base + 1] = (upper - lower) / middle if middle else 0.0
         out[row + 4, i - base + 1] = (close - lower) / (upper - lower) if upper > lower else 0.5
     return known > a
+
+
+def table(rows: Sequence[Any]) -> tuple[Any, Any]:
+    """Tuples of numbers as a table of their whole ones and one of the others, each with a column for all."""
+    width = max(1, max((len(row) for row in rows), default=1))
+    whole, real = np.zeros((len(rows), width), np.int64), np.zeros((len(rows), width), np.float64)
+    for place, row in enumerate(rows):
+        for column, value in enumerate(row):
+            (whole if isinstance(value, int) else real)[place, column] = value
+    return whole, real
+
+
+def kind_table(definition: Any, params: Sequence[Any], first: int, slots: Sequence[int]) -> Kind:
+    """For the program, of each distinct parameter tuple of a kind: parameters, state, start, window, need, column."""
+    features = [Feature(definition.kind, k, definition) for k in params]
+    starts = [definition.start(k) if callable(definition.start) else definition.start for k in params]
+    flat = [start if isinstance(start, tuple) else (start,) for start in starts]
+    outputs = max(1, len(definition.outputs))
+    sources = [definition.source_of(k) for k in params]
+    return Kind(
+        *table(params),
+        *table(flat),
+        *table(flat),
+        np.array([0 if source is None else source.size for source in sources], np.int64),
+        np.array([feature.need for feature in features], np.int64),
+        np.array([first + slot * outputs for slot in slots], np.int64),
+        outputs,
+    )

@@ -16,7 +16,7 @@ from numba.core.errors import NumbaError
 from backtest.requests import BacktestRequest
 from backtest.sources import Source
 from backtest.sweep.evaluator import METRICS, ComboScore, ReferenceEvaluator
-from backtest.sweep.kernel.columns import Kind, Totals
+from backtest.sweep.kernel.columns import Kind, Totals, kind_table, table
 from backtest.sweep.kernel.exact import exact, value_of
 from backtest.sweep.kernel.exiting import (
     ALWAYS_KNOWN,
@@ -356,13 +356,13 @@ class KernelEvaluator:
             ],
             np.int64,
         ).reshape(len(strategies), len(shape.reads))
-        whole = _table([strategy.params for strategy in strategies])
+        whole = table([strategy.params for strategy in strategies])
         least = max((feature.need for feature in self._beside), default=0)
         needs = np.array([max(strategy.warmup, least) for strategy in strategies], np.int64)
         tables = [
             self._recorded_table(list(kind.params), first, slots)
             if definition is RECORDED
-            else _kind_table(definition, list(kind.params), first, slots)
+            else kind_table(definition, list(kind.params), first, slots)
             for definition, kind, first, slots in zip(shape.kinds, kinds, firsts, taken, strict=True)
         ]
         room = np.full((columns, TILE + 1), np.nan), np.full(TILE + 1, np.nan)
@@ -371,7 +371,7 @@ class KernelEvaluator:
     def _recorded_table(self, params: Sequence[Recorded], first: int, slots: Sequence[int]) -> Kind:
         """For the program, of each distinct recorded column: where in the pool it is, and the pool itself."""
         held = self._recordings.hold(item.feature for item in params)
-        whole, real = _table([(held[item.feature],) for item in params])
+        whole, real = table([(held[item.feature],) for item in params])
         sizes = np.zeros(len(params), np.int64)
         columns = np.array([first + slot for slot in slots], np.int64)
         return Kind(whole, self._recordings.pool, whole, real, whole, real, sizes, sizes, columns, 1)
@@ -502,16 +502,6 @@ def _decimals(number: Decimal) -> int:
     return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
-def _table(rows: Sequence[Any]) -> tuple[Any, Any]:
-    """Tuples of numbers as a table of their whole ones and one of the others, each with a column for all."""
-    width = max(1, max((len(row) for row in rows), default=1))
-    whole, real = np.zeros((len(rows), width), np.int64), np.zeros((len(rows), width), np.float64)
-    for place, row in enumerate(rows):
-        for column, value in enumerate(row):
-            (whole if isinstance(value, int) else real)[place, column] = value
-    return whole, real
-
-
 def _slots(rows: Sequence[Sequence[int]], lanes: int) -> list[int]:
     """Where to put each column, numbered as ``rows`` first use it: a place is free again after the last that reads it.
 
@@ -533,21 +523,3 @@ def _slots(rows: Sequence[Sequence[int]], lanes: int) -> list[int]:
                 slots[len(slots)] = free.pop()
         free += [slots[column] for column in set(row) if last[column] == place]
     return [slots[column] for column in range(len(slots))]
-
-
-def _kind_table(definition: Any, params: Sequence[Any], first: int, slots: Sequence[int]) -> Kind:
-    """For the program, of each distinct parameter tuple of a kind: parameters, state, start, window, need, column."""
-    features = [Feature(definition.kind, k, definition) for k in params]
-    starts = [definition.start(k) if callable(definition.start) else definition.start for k in params]
-    flat = [start if isinstance(start, tuple) else (start,) for start in starts]
-    outputs = max(1, len(definition.outputs))
-    sources = [definition.source_of(k) for k in params]
-    return Kind(
-        *_table(params),
-        *_table(flat),
-        *_table(flat),
-        np.array([0 if source is None else source.size for source in sources], np.int64),
-        np.array([feature.need for feature in features], np.int64),
-        np.array([first + slot * outputs for slot in slots], np.int64),
-        outputs,
-    )

@@ -31,8 +31,9 @@ from trading.strategies.building import source_of
 from trading.strategies.contract import Strategy
 
 __all__ = [
-    "Shape", "codes_text", "columns_text", "compiled", "fill_text", "given_of", "kinds_text", "lanes_of", "loaded",
-    "name_of", "params_text", "program_of", "reached", "source_text", "walking",
+    "Shape", "codes_text", "columns_text", "compiled", "fill_text", "given_of", "has_step", "kinds_text", "lanes_of",
+    "loaded", "name_of", "params_text", "program_of", "reached", "recurrence_text", "source_text", "start_of",
+    "walking",
 ]  # fmt: skip
 
 # Kinds whose values are recorded, or follow from running totals, many candles at once and to the same bit.
@@ -157,13 +158,19 @@ def given_of(shape: Shape, module: ModuleType, unit: int, steps: Sequence[Functi
     }
     for place, (kind, step) in enumerate(zip(shape.kinds, steps, strict=True)):
         given[f"Params{place}"] = kind.params
-        given[f"State{place}"] = type(_start_of(kind))
+        given[f"State{place}"] = type(start_of(kind))
         if kind.kind not in _SHARED_BY_KIND:
             given[f"step{place}"] = compiled(step, unit, {})
     return given
 
 
-def _start_of(kind: FeatureDef) -> Any:
+def has_step(kind: FeatureDef) -> bool:
+    """Whether ``kind`` is computed by its own step, compiled, and not in another way."""
+    return kind.kind not in _SHARED_BY_KIND
+
+
+def start_of(kind: FeatureDef) -> Any:
+    """A state that ``kind`` begins with, whose numbers have the types of all of them."""
     return kind.start(kind.params(*_least(kind))) if callable(kind.start) else kind.start
 
 
@@ -273,13 +280,13 @@ def _feature(place: int, kind: FeatureDef) -> str:
     if kind.kind in _SHARED_BY_KIND:
         return _SHARED.format(place=place, function=_SHARED_BY_KIND[kind.kind])
     lanes = lanes_of(kind)
-    texts = [_recurrence(f"feature{place}", place, kind, 1)]
+    texts = [recurrence_text(f"feature{place}", place, kind, 1)]
     if lanes > 1:
-        texts.append(_recurrence(f"features{place}", place, kind, lanes))
+        texts.append(recurrence_text(f"features{place}", place, kind, lanes))
     return "\n\n".join(texts)
 
 
-def _recurrence(name: str, place: int, kind: FeatureDef, lanes: int) -> str:
+def recurrence_text(name: str, place: int, kind: FeatureDef, lanes: int) -> str:
     """The function ``name`` that computes ``lanes`` parameters of ``kind`` side by side."""
     begins, steps, ends = (
         "\n".join(_lane(part, place, kind, lane) for lane in range(lanes)) for part in (_BEGINS, _STEPS, _ENDS)
@@ -288,7 +295,7 @@ def _recurrence(name: str, place: int, kind: FeatureDef, lanes: int) -> str:
 
 
 def _lane(text: str, place: int, kind: FeatureDef, lane: int) -> str:
-    start = _start_of(kind)
+    start = start_of(kind)
     parts = list(start) if isinstance(start, tuple) else [start]
     at = f"j + {lane}"
     reads = [f"s_i[{at}, {n}]" if isinstance(part, int) else f"s_f[{at}, {n}]" for n, part in enumerate(parts)]

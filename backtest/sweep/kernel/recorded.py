@@ -14,7 +14,7 @@ from trading.features.contract import Feature, FeatureDef
 from trading.features.inputs import Leaving, Recent
 from trading.parameters import Range
 
-__all__ = ["RECORDED", "Recorded", "as_read"]
+__all__ = ["RECORDED", "Recorded", "as_read", "is_compiled"]
 
 
 # A float holds every whole number below.
@@ -48,17 +48,19 @@ def as_read(feature: Feature, most_volume: int) -> Feature:
     """``feature`` as a program knows it, where no candle's volume is above ``most_volume`` at 10**-8: itself, or the
     column that is recorded of it.
     """
-    return Feature(RECORDED.kind, Recorded(feature), RECORDED) if _is_recorded(feature, most_volume) else feature
+    if not feature.interval and is_compiled(feature, most_volume):
+        return feature
+    return Feature(RECORDED.kind, Recorded(feature), RECORDED)
 
 
-def _is_recorded(feature: Feature, most_volume: int) -> bool:
+def is_compiled(feature: Feature, most_volume: int) -> bool:
+    """Whether compiled code computes ``feature`` of the candles of its interval, none of more than ``most_volume``."""
     definition = feature.definition
     return (
-        bool(feature.interval)
-        or (most_volume * (feature.need + 1) >= _MOST_EXACT and _reads_volume(definition.step))
-        or not all(isinstance(allowed, Range) for allowed in definition.ranges.values())
-        or not isinstance(definition.source_of(feature.params), Leaving | Recent | None)
-        or not _is_flat(definition.start(feature.params) if callable(definition.start) else definition.start)
+        (most_volume * (feature.need + 1) < _MOST_EXACT or not _reads_volume(definition.step))
+        and all(isinstance(allowed, Range) for allowed in definition.ranges.values())
+        and isinstance(definition.source_of(feature.params), Leaving | Recent | None)
+        and _is_flat(definition.start(feature.params) if callable(definition.start) else definition.start)
     )
 
 

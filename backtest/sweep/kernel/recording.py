@@ -1,7 +1,7 @@
 """Columns of features that programs do not compute: each is computed once and kept for the combinations that read it.
 
-It is done by the very code that trades live, candle by candle; price gaps, which keep a list, have compiled code of
-their own. A program copies the values of the candles that it is at.
+What can be compiled is. Price gaps, which keep a list, have compiled code of their own; all else is done by the very
+code that trades live, candle by candle. A program copies the values of the candles that it is at.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
+from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 
 from backtest.minutes import Minutes
 from backtest.sources import Source
-from backtest.sweep.kernel.gap_columns import gap_columns, takes
+from backtest.sweep.kernel import gap_columns, lane_columns
 from backtest.sweep.kernel.tape import missing_ends, starts_of, told_on
 from trading.candle_columns import Integers
 from trading.candle_series import CandleSeries
@@ -36,6 +37,7 @@ class _Lane:
     def __init__(self, candles: Sequence[Candle], missing_ms: Integers, at_ms: Integers) -> None:
         """``missing_ms`` are the ends of missing minutes, ``at_ms`` the closes of the candles that are decided on."""
         self.series = series = CandleSeries.of(candles)
+        self._refused: set[str] = set()
         close_ms = series.close_time_ms
         # A minute is there or it is not.
         is_minute = series.interval == MINUTE.name
@@ -58,8 +60,19 @@ class _Lane:
 
     def values(self, whole: Feature, outputs: Sequence[int]) -> list[NDArray[np.float64]]:
         """These ``outputs`` of the feature ``whole`` at the close of each candle here, NaN where it is not known."""
-        if whole.definition is PRICE_GAP and takes(self.series):
-            return gap_columns(self.series, self._whole, self._starts, whole.params, outputs)
+        if whole.definition is PRICE_GAP and gap_columns.takes(self.series):
+            return gap_columns.gap_columns(self.series, self._whole, self._starts, whole.params, outputs)
+        if whole.kind not in self._refused and lane_columns.takes(whole, self.series):
+            try:
+                starts = np.array(self._starts, np.int64)
+                found = lane_columns.lane_columns(whole, self.series, self._whole, starts)
+                return [found[output] for output in outputs]
+            except (NumbaError, TypeError, AssertionError, NotImplementedError):
+                # Numba means to raise the first alone.
+                self._refused.add(whole.kind)
+        return self._candle_by_candle(whole, outputs)
+
+    def _candle_by_candle(self, whole: Feature, outputs: Sequence[int]) -> list[NDArray[np.float64]]:
         track = FeatureTrack(whole.here)
         found = np.full((len(outputs), len(self.series)), np.nan)
         is_many = bool(whole.definition.outputs)

@@ -19,17 +19,20 @@ from backtest.requests import BacktestRequest
 from backtest.run import simulate
 from backtest.sources import Source, load_file
 from backtest.sweep.engines import engine_on
-from backtest.sweep.kernel import KernelEvaluator
+from backtest.sweep.kernel import KernelEvaluator, lane_columns
 from backtest.sweep.kernel.gap_columns import takes
 from backtest.sweep.kernel.recording import Recordings
 from backtest.sweep.kernel.tape import Tape, missing_ends, starts_of, told_on
 from tests.backtest.sweep.kernel.test_equals_reference import CRASH, SPARSE, agree, days, request, source_of
 from tests.trading.series import MARKET, random_minutes
 from tests.trading.test_other_intervals import SOURCE
+from trading.candle_series import CandleSeries
 from trading.candles import UNIT, Candle
 from trading.config.rules import Entries
 from trading.errors import DataHole
-from trading.features.contract import FeatureTrack
+from trading.features.averages import ema
+from trading.features.contract import Feature, FeatureTrack
+from trading.features.extremes import highest
 from trading.features.price_gap import price_gap
 from trading.gaps.detector import GapMode
 from trading.strategies.registry import load_strategy
@@ -146,6 +149,23 @@ def test_gaps_of_all_candles_at_once(
         wanted = [nan] * 5 if track.raw is None or not candle.complete else track.raw
         assert np.array_equal(told, wanted, equal_nan=True), (place, told, wanted)
     assert alone == {feature: 0}
+
+
+@pytest.mark.parametrize("feature", [ema(5), highest(3)], ids=["a state", "a window"])
+def test_a_step_over_a_whole_interval(feature: Feature) -> None:
+    """Compiled, it has the bits of the step that goes candle by candle, on both sides of what is not known."""
+    minutes = random_minutes(BEGIN, 200, 3, extras=False)
+    series, starts = CandleSeries.of(minutes), np.array([0, 57, 61, 120])
+    whole = np.ones(200, np.bool_)
+    whole[[60, 119]] = False
+    assert lane_columns.takes(feature, series)
+    [found] = lane_columns.lane_columns(feature, series, whole, starts)
+    track = FeatureTrack(feature)
+    for place, minute in enumerate(minutes):
+        if place in starts:
+            track.reset()
+        value = track.update(minute)
+        assert np.array_equal(found[place], nan if value is None or not whole[place] else value, equal_nan=True), place
 
 
 def jumping(items: Sequence[Any], times: int) -> list[Any]:
