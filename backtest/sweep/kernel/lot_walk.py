@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from backtest.sweep.kernel.compiling import inlined, uncounted
 from backtest.sweep.kernel.distances import NOT_EXACT, decimal_of, units_of
 from backtest.sweep.kernel.exact import (
     add,
@@ -80,14 +80,14 @@ class Waits(NamedTuple):
     scale: int
 
 
-@njit
+@uncounted
 def begin(s: Any, daily: Any, minutes: Any, terms: Any) -> None:
     """Make ``s`` that of a combination that has done nothing yet."""
     fresh(s, daily, minutes, terms)
     s.looked = minutes.first
 
 
-@njit
+@uncounted
 def advance(  # noqa: PLR0913, PLR0917 - all that a walk reads
     s: Any, held: Any, changes: Any, first: int, last: int, upto: int, fills: Any, minutes: Any, terms: Any, waits: Any,
     trades: Any, daily: Any, pending: Any,
@@ -111,7 +111,7 @@ def advance(  # noqa: PLR0913, PLR0917 - all that a walk reads
     s.deepest, s.pending = deepest_of(pending, s.pending, s.deepest, minutes.closes), 0
 
 
-@njit
+@uncounted
 def finish(s: Any, held: Any, minutes: Any, terms: Any, waits: Any, trades: Any, daily: Any, out: Any) -> None:
     """Put the figures of a combination that was walked to the end into ``out``."""
     for n in range(s.count):
@@ -126,7 +126,7 @@ def finish(s: Any, held: Any, minutes: Any, terms: Any, waits: Any, trades: Any,
 # Between two decisions
 
 
-@njit(forceinline=True)
+@inlined
 def _live(  # noqa: PLR0913, PLR0917
     s: Any, held: Any, upto: int, minutes: Any, terms: Any, waits: Any, trades: Any, daily: Any, pending: Any
 ) -> None:
@@ -152,7 +152,7 @@ def _live(  # noqa: PLR0913, PLR0917
             return
 
 
-@njit(forceinline=True)
+@inlined
 def _bounds(s: Any, held: Any, terms: Any) -> Any:
     """A price at or below which, and one at or above which something happens to what is held."""
     down, up = np.int64(0), np.int64(NO_LEVEL)
@@ -171,7 +171,7 @@ def _bounds(s: Any, held: Any, terms: Any) -> Any:
     return down, up
 
 
-@njit(forceinline=True)
+@inlined
 def _reached(minutes: Any, first: int, stop: int, down: int, up: int) -> int:
     """The first minute from ``first`` up to ``stop`` that reaches ``down`` or ``up``, or ``stop``."""
     if down <= 0 and up >= NO_LEVEL:
@@ -188,7 +188,7 @@ def _reached(minutes: Any, first: int, stop: int, down: int, up: int) -> int:
     return stop
 
 
-@njit(forceinline=True)
+@inlined
 def _end(s: Any, held: Any, place: int, minutes: Any, terms: Any, waits: Any, trades: Any) -> None:
     """Close what the minute at ``place`` stops, liquidates or brings to its target."""
     opened, low, high = minutes.opens[place], minutes.lows[place], minutes.highs[place]
@@ -228,7 +228,7 @@ def _end(s: Any, held: Any, place: int, minutes: Any, terms: Any, waits: Any, tr
             n += 1
 
 
-@njit(forceinline=True)
+@inlined
 def _close(s: Any, h: Any, reference: int, place: int, minutes: Any, terms: Any, trades: Any) -> None:
     """Close a lot at ``reference`` and what slippage makes of it."""
     one = times(terms.sell_gets if s.side > 0 else terms.buy_costs, reference)
@@ -237,7 +237,7 @@ def _close(s: Any, h: Any, reference: int, place: int, minutes: Any, terms: Any,
     _book(s, h, times(one, s.side * h.lots), price, place, minutes, terms, trades)
 
 
-@njit(forceinline=True)
+@inlined
 def _book(s: Any, h: Any, got: Any, price: Any, place: int, minutes: Any, terms: Any, trades: Any) -> None:
     booked(s, got, (h.spent_0, h.spent_1))
     s.lots -= h.lots
@@ -245,12 +245,12 @@ def _book(s: Any, h: Any, got: Any, price: Any, place: int, minutes: Any, terms:
         write_trade(trades[h.number], s.side, h.entered, place, h.lots, _entry(h, s.side, minutes, terms), price)
 
 
-@njit(forceinline=True)
+@inlined
 def _entry(h: Any, side: int, minutes: Any, terms: Any) -> Any:
     return times(whole(minutes.opens[h.entered]), terms.buy if side > 0 else terms.sell)
 
 
-@njit(forceinline=True)
+@inlined
 def _remove(s: Any, held: Any, place: int) -> None:
     for n in range(place + 1, s.count):
         held[n - 1] = held[n]
@@ -260,7 +260,7 @@ def _remove(s: Any, held: Any, place: int) -> None:
 # At a decision
 
 
-@njit(forceinline=True)
+@inlined
 def _change(  # noqa: PLR0913, PLR0917
     s: Any, held: Any, changes: Any, first: int, last: int, place: int, minutes: Any, terms: Any, waits: Any,
     trades: Any,
@@ -293,7 +293,7 @@ def _change(  # noqa: PLR0913, PLR0917
     return at
 
 
-@njit(forceinline=True)
+@inlined
 def _open(  # noqa: PLR0913, PLR0917
     s: Any, held: Any, change: Any, cash: Any, lots: float, place: int, minutes: Any, terms: Any, waits: Any
 ) -> bool:
@@ -340,7 +340,7 @@ def _open(  # noqa: PLR0913, PLR0917
     return True
 
 
-@njit(forceinline=True)
+@inlined
 def _times_fit(amount: Any, one: Any, factor: float) -> Any:
     """How often ``one`` fits whole into ``factor`` times ``amount``, ``factor`` meant as the decimal that it is written
     as; -1 if that is not certain.
@@ -362,7 +362,7 @@ def _times_fit(amount: Any, one: Any, factor: float) -> Any:
     return near - 1.0 if is_less(times(amount, number), times(times(one, near), shift)) else near
 
 
-@njit(forceinline=True)
+@inlined
 def _levels(h: Any, side: int, stop: float, profit: float, opened: int, terms: Any, scale: int) -> bool:
     """Set the levels of a lot entered at ``opened`` from its distances, NaN for none; False if one is not certain."""
     slipped = opened * (terms.buy if side > 0 else terms.sell)

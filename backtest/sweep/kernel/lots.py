@@ -19,6 +19,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic, make_attribute_wrapper, overload, register_model
 from numba.typed import typedobjectutils
 
+from backtest.sweep.kernel.compiling import uncounted
 from trading.plan import Lot
 
 __all__ = [
@@ -156,7 +157,7 @@ def _true(value: Any) -> Any:
     raise TypingError(f"{value} where a bool is kept")
 
 
-@njit
+@uncounted
 def _known_or_none(value: Any) -> Any:
     if np.isnan(value):
         return None
@@ -208,7 +209,7 @@ def lot(
 # Memory
 
 
-@njit
+@uncounted
 def begun(arenas: Any, row: Any) -> Any:
     """Make a row of ``ARENA`` words ready; returns where its first slot is."""
     arena = np.int64(arenas.ctypes.data) + row * (ARENA * _WORD)
@@ -219,13 +220,13 @@ def begun(arenas: Any, row: Any) -> Any:
     return first
 
 
-@njit
+@uncounted
 def lots_of(arenas: Any, row: Any, first: Any, count: Any) -> Any:
     """The ``count`` lots from the slot at ``first`` on, in the arena of that row."""
     return _lots(np.int64(arenas.ctypes.data) + row * (ARENA * _WORD), np.int64(first), np.int64(count))
 
 
-@njit
+@uncounted
 def free(lots: Any) -> Any:
     """Give up what is behind ``lots``; returns whether all had fitted."""
     end = lots.first + lots.count * SLOT
@@ -235,31 +236,31 @@ def free(lots: Any) -> Any:
     return not is_full(lots)
 
 
-@njit
+@uncounted
 def nothing(arena: Any) -> Any:
     """No lots."""
     return _lots(arena, arena + np.int64(_HEADER), np.int64(0))
 
 
-@njit
+@uncounted
 def slot_at(lots: Any, place: Any) -> Any:
     """The address of a slot."""
     return lots.first + np.int64(place) * SLOT
 
 
-@njit
+@uncounted
 def is_full(lots: Any) -> Any:
     """Whether something did not fit into the arena: then nothing that was made since is right."""
     return read_whole(lots.arena, np.int64(FULL)) != 0
 
 
-@njit
+@uncounted
 def _copy(to: Any, source: Any, slots: Any) -> None:
     for word in range(slots * 8):
         write_whole(to, np.int64(word), read_whole(source, np.int64(word)))
 
 
-@njit
+@uncounted
 def settle(lots: Any) -> Any:
     """``lots`` alone are left of all that is in their arena; returns where they are now."""
     arena = lots.arena
@@ -275,13 +276,13 @@ def settle(lots: Any) -> Any:
     return lots
 
 
-@njit
+@uncounted
 def _moved(lots: Any) -> Any:
     _copy(lots.arena + _HEADER, lots.first, lots.count)
     return lots.count
 
 
-@njit
+@uncounted
 def head(lots: Any, count: Any) -> Any:
     """The first ``count`` of ``lots``, where more can be added."""
     arena = lots.arena
@@ -295,7 +296,7 @@ def head(lots: Any, count: Any) -> Any:
     return _lots(arena, top, np.int64(count))
 
 
-@njit
+@uncounted
 def _with_room(lots: Any) -> Any:
     """``lots`` where one more fits behind them and nothing else is."""
     arena, end = lots.arena, lots.first + lots.count * SLOT
@@ -305,7 +306,7 @@ def _with_room(lots: Any) -> Any:
     return head(lots, lots.count)
 
 
-@njit
+@uncounted
 def _taken(lots: Any) -> Any:
     """``lots`` and the slot behind them."""
     write_whole(lots.arena, np.int64(TOP), lots.first + (lots.count + 1) * SLOT)
@@ -333,7 +334,7 @@ def append(lots: Any, one: Any) -> Any:
     return _taken(lots)
 
 
-@njit
+@uncounted
 def append_slot(lots: Any, source: Any) -> Any:
     """``lots`` and a copy of the slot at the address ``source``."""
     lots = _with_room(lots)
@@ -350,7 +351,7 @@ def concat(lots: Any, more: Any) -> Any:
     return lots
 
 
-@njit
+@uncounted
 def _at(lots: Any, place: Any) -> Any:
     address = slot_at(lots, place)
     return Lot(
