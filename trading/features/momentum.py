@@ -13,7 +13,7 @@ from trading.parameters import Range
 __all__ = ["MACD", "RSI", "macd", "rsi"]
 
 # Below this sum of the average gain and loss a series counts as flat, as in TA-Lib.
-_NOTHING = 1e-14
+NOTHING = 1e-14
 
 
 class RsiParams(NamedTuple):
@@ -47,10 +47,10 @@ def rsi_step(state: RsiState, candle: Any, _beside: object, k: RsiParams) -> tup
         gain = (gain * (k.period - 1) + up) / k.period
         loss = (loss * (k.period - 1) + down) / k.period
         # What a long flat stretch leaves of earlier moves must not depend on how early they were.
-        if gain + loss < _NOTHING * min(1.0, price):
+        if gain + loss < NOTHING * min(1.0, price):
             gain = loss = 0.0
     total = gain + loss
-    return RsiState(seen, price, gain, loss), 100.0 * (gain / total) if total >= _NOTHING else 0.0
+    return RsiState(seen, price, gain, loss), 100.0 * (gain / total) if total >= NOTHING else 0.0
 
 
 RSI = FeatureDef(

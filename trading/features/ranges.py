@@ -13,6 +13,9 @@ from trading.parameters import Range
 
 __all__ = ["ATR", "BOLLINGER", "RETURNS", "TRANGE", "VOLATILITY", "atr", "bollinger", "returns", "trange", "volatility"]
 
+# Times the price: below this an average of ranges counts as none.
+NO_RANGE = 1e-15
+
 
 class NoParams(NamedTuple):
     pass
@@ -61,7 +64,7 @@ def atr_step(state: AtrState, candle: Any, _beside: object, k: Period) -> tuple[
     else:
         average = (average * (k.period - 1) + reach) / k.period
         # What a long flat stretch leaves of earlier ranges must not depend on how early they were.
-        if average < 1e-15 * price:
+        if average < NO_RANGE * price:
             average = 0.0
     return AtrState(seen, price, average), average
 

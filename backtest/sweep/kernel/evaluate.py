@@ -52,6 +52,9 @@ _log = structlog.get_logger(__name__)
 
 # Combinations decided on together: their bits and the columns of their features are held at once.
 _TOGETHER = 128
+# Of a row of values: a tile, the value before it, and what puts each row elsewhere in the nearest cache, where many are
+# written side by side that would otherwise share a few places.
+_WIDTH = TILE + 9
 _MOST_EXACT, _MOST_WHOLE, _MOST_LOTS = 2**53, 2**62, 2**52
 # Far enough below 2**127 for the sum of a few such amounts.
 _MOST_MONEY = 2**121
@@ -339,8 +342,8 @@ class KernelEvaluator:
             axis=1,
         ).T
         until = np.minimum(-(-until // lanes) * lanes, until[-1])
-        # Programs of steps and of exits have all of them made beforehand.
-        is_lazy = shape.strategy.start is None and not self._has_exits
+        # Programs of steps without exits have all of them made beforehand.
+        is_lazy = shape.strategy.start is None or self._has_exits
         taken = [
             _slots(rows, width) if is_lazy else range(until[-1, place])
             for place, (rows, width) in enumerate(zip(of_kind, lanes, strict=True))
@@ -365,7 +368,7 @@ class KernelEvaluator:
             else kind_table(definition, list(kind.params), first, slots)
             for definition, kind, first, slots in zip(shape.kinds, kinds, firsts, taken, strict=True)
         ]
-        room = np.full((columns, TILE + 1), np.nan), np.full(TILE + 1, np.nan)
+        room = np.full((columns, _WIDTH), np.nan), np.full(TILE + 1, np.nan)
         return (*tables, places, *whole, *((until,) if is_lazy else ())), (needs, *room)
 
     def _recorded_table(self, params: Sequence[Recorded], first: int, slots: Sequence[int]) -> Kind:

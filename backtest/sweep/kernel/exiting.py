@@ -227,9 +227,10 @@ def _text(shape: Shape, unit: int, asked: Sequence[str], *, asks_shorts: bool) -
         "state": "" if is_rule else "t_i, t_f, ",
         "more": "start" if is_rule else "is_mute",
         "holed": "holed, " if is_rule else "",
+        **program.fresh_texts(shape),
     }
     codes = program.codes_text(shape) if is_rule else stepping.targets_text(shape)
-    pieces = [program.columns_text(shape, unit), program.fill_text(shape), codes, *([told] if asked else [])]
+    pieces = [program.columns_text(shape, unit), codes, *([told] if asked else [])]
     return "\n\n".join([*pieces, _TRADE.format(**parts)])
 
 
@@ -290,32 +291,34 @@ def told_of(prices, out, places, p_i, p_f, c, count, longs, shorts, told):
 _TRADE = """
 @njit(cache=True)
 def trade(
-    bars, totals, starts, decides, is_mute, {names}, places, p_i, p_f, {state}needs, is_new, out, prices, codes,
+    bars, totals, starts, decides, is_mute, {names}, places, p_i, p_f, until, {state}needs, is_new, out, prices, codes,
     fills, minutes, market, terms, exits, states, pendings, trades, daily, statuses, figures
 ):
     end, count, tile = bars.shape[1], len(needs), len(codes)
     longs, shorts, flats = (
         np.zeros((1, tile // 64), np.uint64), np.zeros((1, tile // 64), np.uint64), np.zeros((1, tile // 64), np.uint64)
     )
-    # Any feature may be unknown somewhere.
-    holed = np.ones(len(out), np.bool_)
+    holed = np.zeros(len(out), np.bool_)
+{begin}
     told = np.full((3, tile), -1.0)
     told[2] = 1.0
     for c in range(count):
         begin(states[c], daily[c], minutes, terms)
-    after = 0
+    first = 0
     for base in range(0, end, tile):
         last = min(end, base + tile)
         if base:
             prices[0] = prices[tile]
-            for row in range(out.shape[0]):
-                out[row, 0] = out[row, tile]
-        first = after
-        after = fill(bars, totals, starts, first, base, last, {names}, out, prices)
+        for i in range(base, last):
+            prices[i - base + 1] = bars[3, i] / unit
+        while first + 1 < len(starts) and starts[first + 1] <= base:
+            first += 1
         mute = is_mute[base:last].any()
+{anew}
         upto = fills[last] if last < end else len(minutes.opens)
         natives, closed = market.natives[base >> 6 : (base + tile) >> 6], market.closed[base >> 6 : (base + tile) >> 6]
         for c in range(count):
+{fresh}
             if is_new[c]:
                 for i in range(tile):
                     codes[i] = 2

@@ -21,7 +21,7 @@ from typing import Any
 import numba
 from numba import njit
 
-from backtest.sweep.kernel import bits, columns, compiling, distances, exact, exits, marks, money, turns, walk
+from backtest.sweep.kernel import bits, columns, compiling, distances, exact, exits, lanes, marks, money, turns, walk
 from backtest.sweep.kernel.recorded import RECORDED, as_read
 from trading.atomic_files import replacing
 from trading.candles import UNIT
@@ -31,9 +31,9 @@ from trading.strategies.building import source_of
 from trading.strategies.contract import Strategy
 
 __all__ = [
-    "Shape", "codes_text", "columns_text", "compiled", "fill_text", "given_of", "has_step", "kinds_text", "lanes_of",
-    "loaded", "name_of", "params_text", "program_of", "reached", "recurrence_text", "source_text", "start_of",
-    "walking",
+    "Shape", "codes_text", "columns_text", "compiled", "fill_text", "fresh_texts", "given_of", "has_step", "kinds_text",
+    "lanes_of", "loaded", "name_of", "params_text", "program_of", "reached", "recurrence_text", "source_text",
+    "start_of", "walking",
 ]  # fmt: skip
 
 # Kinds whose values are recorded, or follow from running totals, many candles at once and to the same bit.
@@ -118,7 +118,7 @@ def loaded(name: str, text: str, given: Callable[[], Mapping[str, Any]]) -> Modu
 
 def name_of(what: str, *texts: str) -> str:
     """A module's name: of what it is made for, of these texts and of all that is compiled into it besides."""
-    parts = (bits, columns, compiling, distances, exact, exits, marks, money, turns, walk)
+    parts = (bits, columns, compiling, distances, exact, exits, lanes, marks, money, turns, walk)
     own = (inspect.getsource(part) for part in parts)
     whole = "\0".join((numba.__version__, sys.version, *texts, *own))
     return f"kernel_{what}_{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
@@ -161,6 +161,8 @@ def given_of(shape: Shape, module: ModuleType, unit: int, steps: Sequence[Functi
         given[f"State{place}"] = type(start_of(kind))
         if kind.kind not in _SHARED_BY_KIND:
             given[f"step{place}"] = compiled(step, unit, {})
+        if kind.kind in lanes.TOGETHER:
+            given[lanes.TOGETHER[kind.kind]] = getattr(lanes, lanes.TOGETHER[kind.kind])
     return given
 
 
@@ -221,12 +223,9 @@ def compiled(function: FunctionType, unit: int, made: dict[int, Any]) -> Any:
 
 def _text(shape: Shape, unit: int) -> str:
     """The module's text. Its names are put into it before it is run."""
-    kinds = range(len(shape.kinds))
     decide = _DECIDE.format(
         names=kinds_text(shape),
-        begin="\n".join(_BEGIN.format(place=place) for place in kinds).strip("\n"),
-        anew="\n".join(f"        done{place} = 0" for place in kinds),
-        fresh="\n".join(_fresh(place, lanes_of(kind)) for place, kind in enumerate(shape.kinds)).strip("\n"),
+        **fresh_texts(shape),
     )
     return "\n\n".join([columns_text(shape, unit), codes_text(shape), decide])
 
@@ -250,10 +249,7 @@ def fill_text(shape: Shape) -> str:
     """The function that makes the prices and all columns of a stretch, from the segment it begins in; returns the one
     it ends in.
     """
-    calls = "".join(
-        (_CALL if lanes_of(kind) == 1 else _CALLS).format(place=place, name=f"kind{place}", lanes=lanes_of(kind))
-        for place, kind in enumerate(shape.kinds)
-    )
+    calls = "".join(_CALLS.format(place=place, lanes=lanes_of(kind)) for place, kind in enumerate(shape.kinds))
     return _FILL.format(names=kinds_text(shape), calls=calls.strip("\n"))
 
 
@@ -265,31 +261,44 @@ def params_text(shape: Shape) -> str:
     return f"Params({', '.join(cells)})"
 
 
-def _fresh(place: int, lanes: int) -> str:
-    calls = (_SOME if lanes > 1 else _ONE).format(place=place).strip("\n")
-    return _FRESH.format(place=place, lanes=lanes, calls=calls)
+def fresh_texts(shape: Shape) -> dict[str, str]:
+    """The parts of a function that makes columns when they are first read: what ``begin``s it, what each stretch begins
+    ``anew`` with, and what makes those that are ``fresh`` to a combination.
+    """
+    kinds = list(enumerate(shape.kinds))
+    return {
+        "begin": "\n".join(_BEGIN.format(place=place) for place, _ in kinds).strip("\n"),
+        "anew": "\n".join(f"        done{place} = 0" for place, _ in kinds),
+        "fresh": "\n".join(_FRESH.format(place=place, lanes=lanes_of(kind)) for place, kind in kinds).strip("\n"),
+    }
 
 
 def lanes_of(kind: FeatureDef) -> int:
     """How many parameters of ``kind`` are computed side by side: a recurrence waits for the candle before."""
+    if kind.kind in lanes.TOGETHER:
+        return lanes.LANES
     source = kind.source_of(kind.params(*_least(kind)))
     return 1 if kind.kind in _SHARED_BY_KIND or isinstance(source, Recent) else _LANES
 
 
 def _feature(place: int, kind: FeatureDef) -> str:
     if kind.kind in _SHARED_BY_KIND:
-        return _SHARED.format(place=place, function=_SHARED_BY_KIND[kind.kind])
-    lanes = lanes_of(kind)
-    texts = [recurrence_text(f"feature{place}", place, kind, 1)]
-    if lanes > 1:
-        texts.append(recurrence_text(f"features{place}", place, kind, lanes))
-    return "\n\n".join(texts)
+        texts = [_SHARED.format(place=place, function=_SHARED_BY_KIND[kind.kind])]
+    else:
+        texts = [recurrence_text(f"feature{place}", place, kind, 1)]
+    if kind.kind in lanes.TOGETHER:
+        return "\n\n".join([*texts, _SEEDED.format(place=place, function=lanes.TOGETHER[kind.kind])])
+    side_by_side = ""
+    if lanes_of(kind) > 1:
+        texts.append(recurrence_text(f"beside{place}", place, kind, lanes_of(kind)))
+        side_by_side = _BESIDE.format(place=place, lanes=lanes_of(kind))
+    return "\n\n".join([*texts, _FEATURES.format(place=place, side_by_side=side_by_side.strip("\n"))])
 
 
-def recurrence_text(name: str, place: int, kind: FeatureDef, lanes: int) -> str:
-    """The function ``name`` that computes ``lanes`` parameters of ``kind`` side by side."""
+def recurrence_text(name: str, place: int, kind: FeatureDef, count: int) -> str:
+    """The function ``name`` that computes ``count`` parameters of ``kind`` side by side."""
     begins, steps, ends = (
-        "\n".join(_lane(part, place, kind, lane) for lane in range(lanes)) for part in (_BEGINS, _STEPS, _ENDS)
+        "\n".join(_lane(part, place, kind, lane) for lane in range(count)) for part in (_BEGINS, _STEPS, _ENDS)
     )
     return _FEATURE.format(name=name, begins=begins, steps=steps, ends=ends)
 
@@ -379,6 +388,37 @@ def feature{place}(bars, totals, kind, j, start, a, b, base, out):
     return {function}(bars, totals, kind, j, start, a, b, base, unit, out)
 """
 
+_FEATURES = """
+@njit
+def features{place}(bars, totals, kind, j, count, start, a, b, base, out):
+{side_by_side}
+    is_holed = False
+    for lane in range(j, j + count):
+        is_holed |= feature{place}(bars, totals, kind, lane, start, a, b, base, out)
+    return is_holed
+"""
+
+_BESIDE = """
+    if count == {lanes}:
+        return beside{place}(bars, totals, kind, j, start, a, b, base, out)
+"""
+
+# Once it is seeded, an average of finite prices is never missing.
+_SEEDED = """
+@njit
+def features{place}(bars, totals, kind, j, count, start, a, b, base, out):
+    seeded = a
+    for lane in range(j, j + count):
+        seeded = max(seeded, min(b, start + kind.need[lane]))
+    is_holed = False
+    if a < seeded:
+        for lane in range(j, j + count):
+            is_holed |= feature{place}(bars, totals, kind, lane, start, a, seeded, base, out)
+    if seeded < b:
+        {function}(bars, kind, j, count, seeded, b, base, unit, out)
+    return is_holed
+"""
+
 _FEATURE = """
 @njit
 def {name}(bars, totals, kind, j, start, a, b, base, out):
@@ -465,20 +505,11 @@ def fill(bars, totals, starts, segment, base, last, {names}, out, prices):
     return segment
 """
 
-_CALL = """
-        for j in range(len({name}.need)):
-            feature{place}(bars, totals, {name}, j, start, a, b, base, out)
-"""
-
 _CALLS = """
-        j = 0
-        while j < len({name}.need):
-            if j + {lanes} <= len({name}.need):
-                features{place}(bars, totals, {name}, j, start, a, b, base, out)
-                j += {lanes}
-            else:
-                feature{place}(bars, totals, {name}, j, start, a, b, base, out)
-                j += 1
+        for j in range(0, len(kind{place}.need), {lanes}):
+            features{place}(
+                bars, totals, kind{place}, j, min({lanes}, len(kind{place}.need) - j), start, a, b, base, out
+            )
 """
 
 _BEGIN = """
@@ -490,7 +521,7 @@ _BEGIN = """
 _FRESH = """
             j = done{place}
             while j < until[c, {place}]:
-                lanes = {lanes} if j + {lanes} <= until[c, {place}] else 1
+                lanes = min({lanes}, until[c, {place}] - j)
                 for lane in range(j, j + lanes):
                     for n in range(kind{place}.outputs):
                         out[kind{place}.column[lane] + n, 0] = kept{place}[lane, n]
@@ -500,7 +531,7 @@ _FRESH = """
                         segment += 1
                     start = starts[segment]
                     b = min(last, starts[segment + 1]) if segment + 1 < len(starts) else last
-{calls}
+                    is_holed |= features{place}(bars, totals, kind{place}, j, lanes, start, a, b, base, out)
                     a = b
                 for lane in range(j, j + lanes):
                     for n in range(kind{place}.outputs):
@@ -508,17 +539,6 @@ _FRESH = """
                         holed[kind{place}.column[lane] + n] = is_holed
                 j += lanes
             done{place} = j
-"""
-
-_ONE = """
-                    is_holed |= feature{place}(bars, totals, kind{place}, j, start, a, b, base, out)
-"""
-
-_SOME = """
-                    if lanes == 1:
-                        is_holed |= feature{place}(bars, totals, kind{place}, j, start, a, b, base, out)
-                    else:
-                        is_holed |= features{place}(bars, totals, kind{place}, j, start, a, b, base, out)
 """
 
 _DECIDE = """
