@@ -16,8 +16,10 @@ from numba.core.errors import NumbaError
 from backtest.requests import BacktestRequest
 from backtest.sources import Source
 from backtest.sweep.evaluator import METRICS, ComboScore, ReferenceEvaluator
-from backtest.sweep.kernel.columns import Kind, Totals, kind_table, table
-from backtest.sweep.kernel.exact import exact, value_of
+from backtest.sweep.kernel.arranging import arranged
+from backtest.sweep.kernel.charging import terms_of
+from backtest.sweep.kernel.columns import Totals
+from backtest.sweep.kernel.exact import value_of
 from backtest.sweep.kernel.exiting import (
     ALWAYS_KNOWN,
     TILE,
@@ -28,17 +30,16 @@ from backtest.sweep.kernel.exiting import (
     has_exits,
     market_of,
 )
-from backtest.sweep.kernel.holding import Run, hold, waits_of
-from backtest.sweep.kernel.lot_walk import Waits
+from backtest.sweep.kernel.holding import Run, hold
 from backtest.sweep.kernel.marks import BLOCK
 from backtest.sweep.kernel.money import FIGURES
-from backtest.sweep.kernel.program import Shape, lanes_of, program_of, walking
-from backtest.sweep.kernel.recorded import RECORDED, Recorded
+from backtest.sweep.kernel.program import Shape, program_of, walking
+from backtest.sweep.kernel.recorded import RECORDED
 from backtest.sweep.kernel.recording import MOST_BYTES, Recordings
 from backtest.sweep.kernel.stepping import has_lots, stepper_of, table_of
 from backtest.sweep.kernel.support import why_not
 from backtest.sweep.kernel.tape import Tape
-from backtest.sweep.kernel.walk import OK, Minutes, Terms
+from backtest.sweep.kernel.walk import OK, Minutes
 from trading.candle_columns import Integers
 from trading.candles import UNIT
 from trading.errors import BadInput
@@ -52,12 +53,7 @@ _log = structlog.get_logger(__name__)
 
 # Combinations decided on together: their bits and the columns of their features are held at once.
 _TOGETHER = 128
-# Of a row of values: a tile, the value before it, and what puts each row elsewhere in the nearest cache, where many are
-# written side by side that would otherwise share a few places.
-_WIDTH = TILE + 9
-_MOST_EXACT, _MOST_WHOLE, _MOST_LOTS = 2**53, 2**62, 2**52
-# Far enough below 2**127 for the sum of a few such amounts.
-_MOST_MONEY = 2**121
+_MOST_EXACT, _MOST_WHOLE = 2**53, 2**62
 _UNITS = (100, 10_000, UNIT)
 
 
@@ -95,14 +91,6 @@ class _Group:
     @property
     def strategies(self) -> list[Strategy]:
         return [shape.strategy for shape in self.shapes]
-
-
-@dataclass(slots=True)
-class _Chosen:
-    """The distinct parameters of one kind of feature within a chunk, and their columns."""
-
-    outputs: int
-    params: dict[Any, int]
 
 
 class KernelEvaluator:
@@ -147,7 +135,7 @@ class KernelEvaluator:
         self.spent = Spent()
         tape = self._tape
         try:
-            self._terms, self._waits, self._scale = _terms(request, source, tape)
+            self._terms, self._waits, self._scale = terms_of(request, source, tape)
             self._exits = exits_of(request, self._waits, self._terms.buy, tape.most)
         except OverflowError as error:
             self._stay_with_reference(error)
@@ -320,64 +308,7 @@ class KernelEvaluator:
         return Shape(strategy, self._interval, self._beside, self._most_volume)
 
     def _arranged(self, shapes: Sequence[Shape]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """What a program is told of the combinations of ``shapes``: the distinct features and who reads which, and
-        parameters; the candles that each needs, and room for the values of features and for prices.
-        """
-        shape, strategies = shapes[0], [one.strategy for one in shapes]
-        kinds = [_Chosen(max(1, len(kind.outputs)), {}) for kind in shape.kinds]
-        read = [
-            [
-                (kind, kinds[kind].params.setdefault(feature.params, len(kinds[kind].params)), output)
-                for feature, (kind, output) in zip(one.features, shape.reads, strict=True)
-            ]
-            for one in shapes
-        ]
-        of_kind = [[[at for own, at, _ in row if own == place] for row in read] for place in range(len(kinds))]
-        lanes = [lanes_of(kind) for kind in shape.kinds]
-        # Of each kind, how many columns there are once a combination has its own. Those side by side are made together.
-        until = np.maximum.accumulate(
-            np.array([[max(row, default=-1) + 1 for row in rows] for rows in of_kind], np.int64).reshape(
-                len(kinds), len(read)
-            ),
-            axis=1,
-        ).T
-        until = np.minimum(-(-until // lanes) * lanes, until[-1])
-        # Programs of steps without exits have all of them made beforehand.
-        is_lazy = shape.strategy.start is None or self._has_exits
-        taken = [
-            _slots(rows, width) if is_lazy else range(until[-1, place])
-            for place, (rows, width) in enumerate(zip(of_kind, lanes, strict=True))
-        ]
-        firsts, columns = [], 0
-        for kind, slots in zip(kinds, taken, strict=True):
-            firsts.append(columns)
-            columns += kind.outputs * (max(slots, default=-1) + 1)
-        places = np.array(
-            [
-                [firsts[kind] + taken[kind][at] * kinds[kind].outputs + output for kind, at, output in row]
-                for row in read
-            ],
-            np.int64,
-        ).reshape(len(strategies), len(shape.reads))
-        whole = table([strategy.params for strategy in strategies])
-        least = max((feature.need for feature in self._beside), default=0)
-        needs = np.array([max(strategy.warmup, least) for strategy in strategies], np.int64)
-        tables = [
-            self._recorded_table(list(kind.params), first, slots)
-            if definition is RECORDED
-            else kind_table(definition, list(kind.params), first, slots)
-            for definition, kind, first, slots in zip(shape.kinds, kinds, firsts, taken, strict=True)
-        ]
-        room = np.full((columns, _WIDTH), np.nan), np.full(TILE + 1, np.nan)
-        return (*tables, places, *whole, *((until,) if is_lazy else ())), (needs, *room)
-
-    def _recorded_table(self, params: Sequence[Recorded], first: int, slots: Sequence[int]) -> Kind:
-        """For the program, of each distinct recorded column: where in the pool it is, and the pool itself."""
-        held = self._recordings.hold(item.feature for item in params)
-        whole, real = table([(held[item.feature],) for item in params])
-        sizes = np.zeros(len(params), np.int64)
-        columns = np.array([first + slot for slot in slots], np.int64)
-        return Kind(whole, self._recordings.pool, whole, real, whole, real, sizes, sizes, columns, 1)
+        return arranged(shapes, self._beside, self._recordings, has_exits=self._has_exits)
 
     def _stay_with_reference(self, error: Exception) -> None:
         self._compiled = False
@@ -417,67 +348,11 @@ def _score_of(strategy: Strategy, figures: Sequence[float], changes: Sequence[fl
     return ComboScore(strategy.params_dict(), metrics, int(values["trades"]), tuple(changes[: int(values["days"])]))
 
 
-def _terms(request: BacktestRequest, source: Source, tape: Tape) -> tuple[Terms, Waits, int]:
-    """What is charged, also of orders that wait, in whole numbers, and what a slipped price is scaled by besides."""
-    market = source.market
-    charges = request.costs.of(market.venue)
-    slips, lots = _decimals(charges.slippage), _decimals(market.lot_size)
-    fees = max(_decimals(charges.taker_fee), _decimals(charges.maker_fee), _decimals(charges.funding_per_8h))
-    digits = 8 + slips + lots + fees
-    stake = (request.size * request.leverage).as_integer_ratio()
-    margin = charges.maintenance_margin.as_integer_ratio()
-    scale, steps = 10**slips, 10**fees
-    lot = int(market.lot_size.scaleb(lots))
-    slip = int(charges.slippage.scaleb(slips))
-    fee = int(charges.taker_fee.scaleb(fees))
-    buy, sell = (scale + slip) * lot, (scale - slip) * lot
-    least = _scaled(market.min_notional, digits)
-    funding = int(charges.funding_per_8h.scaleb(fees)) * lot * scale
-    # One lot at the highest price, with all that it may be multiplied by.
-    marked = lot * scale * steps
-    dearest = max(buy * (steps + fee), 2 * marked * margin[1], abs(funding) * int(tape.times.max(initial=1)))
-    dearest *= tape.most * stake[1]
-    if dearest > _MOST_MONEY or max(*stake, *margin, marked, abs(funding), tape.most * (scale + slip)) > _MOST_WHOLE:
-        raise OverflowError(f"{dearest} steps of money for a lot")
-    terms = Terms(
-        capital=exact(_scaled(request.capital, digits)),
-        unit=exact(10**digits),
-        buy=scale + slip,
-        sell=scale - slip,
-        buys=exact(buy * steps),
-        sells=exact(sell * steps),
-        buy_costs=exact(buy * (steps + fee)),
-        sell_costs=exact(sell * (steps + fee)),
-        sell_gets=exact(sell * (steps - fee)),
-        lot=marked,
-        funding=funding,
-        fee=float(charges.taker_fee),
-        stake=stake[0],
-        stake_of=stake[1],
-        least=exact(least),
-        most_refused=exact(least * (steps + fee) * stake[1] // (steps * stake[0])),
-        margin=margin[0],
-        margin_of=margin[1],
-        ruin=exact(least),
-        most_lots=float(min(_MOST_LOTS, _MOST_MONEY // dearest)),
-        most_cash=_MOST_MONEY / max(stake[0], margin[1]),
-        is_perp=request.profile == "perp",
-        may_short=request.profile != "spot" and not request.entries.long_only,
-    )
-    return terms, waits_of(scale, steps, lot, charges.maker_fee), scale
-
-
 def _until(request: BacktestRequest, source: Source) -> Source:
     """``source`` up to the end of the request's range; what comes before its start warms features up."""
     if request.end_ms is None or source.candles[-1].close_time_ms <= request.end_ms:
         return source
     return replace(source, candles=source.series.closing(0, request.end_ms))
-
-
-def _scaled(number: Decimal, digits: int) -> int:
-    """``number`` times a power of ten, rounded up to a whole one where it is finer: it is only compared with."""
-    numerator, denominator = number.as_integer_ratio()
-    return -(-numerator * int(10**digits) // denominator)
 
 
 def _blocks(choose: np.ufunc, prices: Integers) -> Integers:
@@ -497,32 +372,3 @@ def _seams(tape: Tape) -> Integers:
 
 def _summed(values: Integers) -> Integers:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(values)])
-
-
-def _decimals(number: Decimal) -> int:
-    """How many decimals ``number`` is written with, without trailing zeros."""
-    exponent = number.normalize().as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
-
-
-def _slots(rows: Sequence[Sequence[int]], lanes: int) -> list[int]:
-    """Where to put each column, numbered as ``rows`` first use it: a place is free again after the last that reads it.
-
-    Columns are made ``lanes`` at once.
-
-    >>> _slots([[0, 1], [0, 2], [3]], 1)
-    [0, 1, 1, 1]
-    """
-    last = {column: place for place, row in enumerate(rows) for column in row}
-    slots: dict[int, int] = {}
-    free: list[int] = []
-    count = 0
-    for place, row in enumerate(rows):
-        for column in row:
-            while column not in slots or (len(slots) % lanes and len(slots) < len(last)):
-                if not free:
-                    free.append(count)
-                    count += 1
-                slots[len(slots)] = free.pop()
-        free += [slots[column] for column in set(row) if last[column] == place]
-    return [slots[column] for column in range(len(slots))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtest.sweep.kernel.evaluate import _slots
+from backtest.sweep.kernel.arranging import slots_of
 
 
 @given(
@@ -15,7 +15,7 @@ from backtest.sweep.kernel.evaluate import _slots
 def test_places_are_shared_by_what_is_never_alive_at_once(read: list[list[int]], lanes: int) -> None:
     numbers: dict[int, int] = {}
     rows = [[numbers.setdefault(name, len(numbers)) for name in row] for row in read]
-    slots = _slots(rows, lanes)
+    slots = slots_of(rows, lanes)
     made = 0
     holds: dict[int, int] = {}
     for place, row in enumerate(rows):
@@ -29,5 +29,5 @@ def test_places_are_shared_by_what_is_never_alive_at_once(read: list[list[int]],
 
 
 def test_a_column_that_only_one_reads_takes_the_place_of_the_one_before() -> None:
-    assert _slots([[0], [1], [2]], 1) == [0, 0, 0]
-    assert _slots([[0, 1], [0, 2], [3]], 1) == [0, 1, 1, 1]
+    assert slots_of([[0], [1], [2]], 1) == [0, 0, 0]
+    assert slots_of([[0, 1], [0, 2], [3]], 1) == [0, 1, 1, 1]
