@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.plugins.covers",
     "tests.plugins.leftovers",
     "tests.plugins.longest_first",
+    "tests.plugins.named_at_once",
     "tests.plugins.postgres",
     "tests.plugins.lived",
 ]
