@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,9 +17,9 @@ from backtest.sources import Source, load_sources
 from backtest.sweep.drive import PATIENCE_S
 from backtest.sweep.pool import Pool
 from backtest.sweep.work import Work, work_of
-from trading.errors import BadInput, MantaError
+from trading.errors import BadInput, MantaError, OutcomeUnknown, StorageRetryable
 from trading.storage.database import Database
-from trading.storage.searches import Searches
+from trading.storage.searches import SILENT_S, Searches
 
 __all__ = ["Gathered", "gathered", "taken"]
 
@@ -33,6 +34,7 @@ async def taken(database: Database, jobs: Searches, run_id: UUID, pool: Pool) ->
     row = await database.run(lambda connection: jobs.take(connection, run_id, owner))
     if row is None:
         raise BadInput(f"There is no such run: {run_id}.", field="run_id", value=str(run_id))
+    living = asyncio.create_task(_living(database, jobs, run_id, owner))
     try:
         yield owner, row
     except asyncio.CancelledError:
@@ -43,7 +45,17 @@ async def taken(database: Database, jobs: Searches, run_id: UUID, pool: Pool) ->
         await database.run(lambda connection: jobs.set_ended(connection, run_id, owner, text), deadline_s=PATIENCE_S)
         raise
     finally:
+        living.cancel()
         pool.close()
+        await asyncio.wait([living])
+
+
+async def _living(database: Database, jobs: Searches, run_id: UUID, owner: UUID) -> None:
+    """Say it now and then: a strategy may take long to check and to compile before its first score comes."""
+    while True:
+        await asyncio.sleep(SILENT_S / 4)
+        with contextlib.suppress(StorageRetryable, OutcomeUnknown):
+            await database.run(lambda connection: jobs.alive(connection, run_id, owner))
 
 
 class Gathered:

@@ -12,14 +12,15 @@ from trading.errors import Halt
 from trading.storage.database import Connection
 from trading.storage.jobs import Jobs
 
-__all__ = ["CHANNEL", "SPAN", "STATUS", "ResultRow", "Searches"]
+__all__ = ["CHANNEL", "SILENT_S", "SPAN", "STATUS", "ResultRow", "Searches"]
 
 CHANNEL = "manta_runs"
 """Where searches tell how far they are."""
 
-_SILENT_S = 15
+SILENT_S = 15
+"""A running search whose process was not heard of for so long counts as interrupted."""
 STATUS = (
-    f"case when s.status = 'running' and s.heartbeat_at < clock_timestamp() - interval '{_SILENT_S} seconds'"
+    f"case when s.status = 'running' and s.heartbeat_at < clock_timestamp() - interval '{SILENT_S} seconds'"
     " then 'interrupted' else s.status end"
 )
 """The status of a search ``s`` as it is: a running one whose process has not been heard of was interrupted."""
@@ -85,7 +86,7 @@ class Searches(Jobs):
         await connection.execute(
             f"update {self._table} set status = 'failed', error = 'interrupted by a restart',"  # noqa: S608
             " finished_at = clock_timestamp() where status in ('queued', 'running') and (heartbeat_at is null"
-            f" or heartbeat_at < clock_timestamp() - interval '{_SILENT_S} seconds')"
+            f" or heartbeat_at < clock_timestamp() - interval '{SILENT_S} seconds')"
         )
 
     async def take(self, connection: Connection, run_id: UUID, owner: UUID) -> Any:
@@ -93,6 +94,15 @@ class Searches(Jobs):
         return await connection.fetchrow(
             f"update {self._table} set owner = $2, status = 'running', error = '',"  # noqa: S608 - our name
             " heartbeat_at = clock_timestamp(), finished_at = null where run_id = $1 returning *",
+            run_id,
+            owner,
+        )
+
+    async def alive(self, connection: Connection, run_id: UUID, owner: UUID) -> None:
+        """Say that the owner lives, whatever it is at; nothing when another took the search over."""
+        await connection.execute(
+            f"update {self._table} set heartbeat_at = clock_timestamp()"  # noqa: S608 - our name
+            " where run_id = $1 and owner = $2 and status = 'running'",
             run_id,
             owner,
         )

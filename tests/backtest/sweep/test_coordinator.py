@@ -17,6 +17,7 @@ import pytest
 from backtest.honesty.deflated_sharpe import deflated_sharpe
 from backtest.honesty.trials import Job, Outcome
 from backtest.run import load_file, run_backtest
+from backtest.sweep.begun import taken
 from backtest.sweep.coordinator import Progress, run_sweep
 from backtest.sweep.evaluator import METRICS, ComboScore, ReferenceEvaluator
 from backtest.sweep.pool import HerePool
@@ -174,16 +175,25 @@ async def test_whoever_resumes_takes_over_and_the_one_before_writes_no_more(stor
 
     others = []
 
-    async def taken(given: int) -> None:
+    async def resume(given: int) -> None:
         if given == 3:
             others.append(asyncio.ensure_future(run_sweep(store, run_id, HerePool(), {MARKET: file})))
             await asyncio.shield(others[0])
 
     with pytest.raises(Halt, match="resumed by another"):
-        await run_sweep(store, run_id, Watched(taken), {MARKET: file})
+        await run_sweep(store, run_id, Watched(resume), {MARKET: file})
     assert (await others[0])["scored"] == 5
     row = await row_of(store, run_id)
     assert (row["status"], row["tried"], len(await scores_of(store, run_id))) == ("done", 5, 5)
+
+
+async def test_one_that_prepares_for_long_is_not_taken_for_dead(store: Database) -> None:
+    run_id = await queued(store, wanted())
+    async with taken(store, sweeps.JOBS, run_id, HerePool()):
+        await store.run(lambda connection: connection.execute("update sweeps set heartbeat_at = now() - interval '1h'"))
+        assert await store.run(lambda connection: sweeps.JOBS.status(connection, run_id)) == "interrupted"
+        while await store.run(lambda connection: sweeps.JOBS.status(connection, run_id)) != "running":
+            await asyncio.sleep(0.2)
 
 
 async def test_lost_connections_cost_nothing(store: Database, database: DatabaseTarget, file: Path) -> None:
