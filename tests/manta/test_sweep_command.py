@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,7 @@ def test_on_a_terminal_a_large_grid_is_asked_about_with_how_long_it_takes(
         stderr=terminal,
     )
     os.close(terminal)
+    reader = threading.Thread(target=read_until, args=(master, "never told", 300))
     try:
         asked = read_until(master, "[y/N]")
         told = r"2,360 combinations take about [\d,]+ (s|min|h|days) on 1 worker \(an estimate, from 3 sets\)\."
@@ -217,6 +219,8 @@ def test_on_a_terminal_a_large_grid_is_asked_about_with_how_long_it_takes(
         # Nothing is begun while the question stands.
         assert stored.run("sweep", "list", "--json").value == []
         os.write(master, said)
+        # Somebody has to read the progress: a terminal holds a few thousand letters, and then its writer waits.
+        reader.start()
         if begins:
             wait_for(lambda: any(row["tried"] for row in stored.run("sweep", "list", "--json").value), "scores", 120)
             child.send_signal(signal.SIGINT)
@@ -224,6 +228,8 @@ def test_on_a_terminal_a_large_grid_is_asked_about_with_how_long_it_takes(
     finally:
         child.kill()
         child.wait()
+        if reader.ident is not None:
+            reader.join()
         os.close(master)
     rows = stored.run("sweep", "list", "--json").value
     assert [(row["status"], row["combos"]) for row in rows] == ([("stopped", 2360)] if begins else [])
