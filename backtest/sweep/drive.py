@@ -28,8 +28,6 @@ PATIENCE_S = 300.0
 """How long Postgres may be away before a search ends; it can be resumed then."""
 
 _BEAT_S = 1.0
-# Scores of a fast sweep come a hundred times a second: each commit of its own would make live ones wait for the disk.
-_APART_S = 0.25
 _BATCHES = {(False, False): 96, (False, True): 32, (True, False): 4, (True, True): 1}
 """Sets a batch at most, by whether the engine is slow, and whether the search learns from what it is told."""
 _BATCHES_A_WORKER = 2
@@ -210,24 +208,17 @@ class Drive:
         Stage n of the search is run over ``windows[n]`` and kept as stage ``first_stage + n``.
         """
         flying = dict[asyncio.Task[list[ComboScore]], list[Asked]]()
-        finished = list[tuple[list[Asked], list[ComboScore]]]()
         refused = self.refused
         goes_on = True
-        kept_at = time.monotonic()
         try:
             while goes_on:
                 self._fill(search, windows, flying)
                 self.refused = refused + search.refused
-                if not flying and not finished:
+                if not flying:
                     return True
-                if flying:
-                    wait_s = max(0.0, kept_at + _APART_S - time.monotonic()) if finished else _BEAT_S
-                    done, _ = await asyncio.wait(flying, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
-                    finished += [(flying.pop(task), task.result()) for task in done]
-                # What is to be asked next may depend on what has come.
-                if self._learns or not flying or time.monotonic() >= kept_at + _APART_S:
-                    goes_on = await self._keep(search, finished, first_stage)
-                    finished, kept_at = [], time.monotonic()
+                done, _ = await asyncio.wait(flying, timeout=_BEAT_S, return_when=asyncio.FIRST_COMPLETED)
+                finished = [(flying.pop(task), task.result()) for task in done]
+                goes_on = await self._keep(search, finished, first_stage)
             return False
         finally:
             await _dropped(flying)
