@@ -53,7 +53,7 @@ async def measure(effort: Effort) -> Report:
         "The default configuration with one more strategy that decides at every closed minute, replayed at ×60: one "
         "closed minute a second. A time runs from the arrival of the venue's closing message at the feed's socket to "
         "the return of the commit that holds the decision, fsync on; the first seconds after the start are left out. "
-        "The sweep is one of the API, of 250,000 sets, as many tasks at a time as there are cores; it is run and "
+        "The sweep is one of the API, of 250,000 sets, on all cores but the one that is left to what trades; it is run and "
         f"stopped {_TURNS} times in one system, and its ratios are to the times between, so that other load of the "
         "machine counts on both sides. "
         "Processor time is that of all processes of the session, Postgres and Serve included, the simulator not.",
@@ -61,8 +61,8 @@ async def measure(effort: Effort) -> Report:
             Figure("venue message → decision committed, p50", percentile(samples, 0.5), "ms", 15),
             Figure("venue message → decision committed, p99", percentile(samples, 0.99), "ms", 60),
             Figure("venue message → decision committed, slowest", max(samples), "ms"),
-            Figure("the same while a sweep runs on every core, p50", percentile(beside, 0.5), "ms", 15),
-            Figure("the same while a sweep runs on every core, p99", percentile(beside, 0.99), "ms", 60),
+            Figure("the same beside a sweep, p50", percentile(beside, 0.5), "ms", 15),
+            Figure("the same beside a sweep, p99", percentile(beside, 0.99), "ms", 60),
             Figure("times without it in turns, p50", percentile(beside, 0.5) / percentile(alone, 0.5), "×"),
             Figure("times without it in turns, p99", percentile(beside, 0.99) / percentile(alone, 0.99), "×"),
             *(

@@ -26,13 +26,22 @@ from trading.config.model import RaySettings
 from trading.errors import MantaError
 from trading.storage.settings import write_secret
 
-__all__ = ["RayHead", "join_token", "session_token"]
+__all__ = ["RayHead", "cpus_for_backtests", "join_token", "session_token"]
 
 _NOTE = "ray_dir"
 _TOKEN = Path("token")
 _JOIN_TOKEN = Path("secrets", "ray_token")
 _START_S = 60.0
 _LEAST_S = 0.5
+
+
+def cpus_for_backtests(settings: RaySettings) -> int:
+    """How many tasks may compute on this machine at a time, beside live actors.
+
+    One core is theirs: where a sweep has all of them, every tenth decision waits for a tenth of a second and more, and
+    the sweep's own coordinator, which needs a core as well, makes it no faster.
+    """
+    return settings.num_cpus or max(1, (os.cpu_count() or 1) - 1)
 
 
 def join_token(data_dir: Path) -> Path:
@@ -101,7 +110,7 @@ class RayHead:
                     port=port,
                     agent_port=free_port(),
                     temp_dir=str(self.folder),
-                    num_cpus=settings.num_cpus or os.cpu_count() or 1,
+                    num_cpus=cpus_for_backtests(settings),
                     object_store_mb=settings.object_store_mb,
                     listen=self._listen,
                 ),

@@ -457,7 +457,9 @@ class RaySettings(Section):
     listen: str | None = Field(
         None, description="This machine's address in your own network, where PCs may join; default: loopback only."
     )
-    num_cpus: int | None = Field(None, ge=1, le=1024, description="CPUs for backtests; default: all.")
+    num_cpus: int | None = Field(
+        None, ge=1, le=1024, description="CPUs for backtests; default: all but one, which what trades has to itself."
+    )
     object_store_mb: int = Field(128, ge=80, le=65_536, description="Shared memory for backtests, in MB.")
 
     @field_validator("listen")
