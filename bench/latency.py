@@ -53,8 +53,8 @@ async def measure(effort: Effort) -> Report:
         "The default configuration with one more strategy that decides at every closed minute, replayed at ×60: one "
         "closed minute a second. A time runs from the arrival of the venue's closing message at the feed's socket to "
         "the return of the commit that holds the decision, fsync on; the first seconds after the start are left out. "
-        "The sweep is one of the API, of 250,000 sets, on all cores but the one that is left to what trades; it is run and "
-        f"stopped {_TURNS} times in one system, and its ratios are to the times between, so that other load of the "
+        "The sweep is one of the API, of 250,000 sets, on all cores but the one that is left to what trades; it is run "
+        f"and stopped {_TURNS} times in one system, and its ratios are to the times between, so that other load of the "
         "machine counts on both sides. "
         "Processor time is that of all processes of the session, Postgres and Serve included, the simulator not.",
         [
