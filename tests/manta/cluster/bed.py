@@ -163,6 +163,8 @@ def plug_into_network(host: Host) -> None:
 
 def connect(nas: Host, pc: Host) -> None:
     """Lay a cable from ``pc`` to the switch of ``nas``."""
+    # The kernel takes the end of a cable to a host that went dark away when it gets to it.
+    nas.call("ip", "link", "delete", "port0")
     _ip(nas, "link", "add", "port0", "type", "veth", "peer", "name", "up0", "netns", str(pc.pid))
     _ip(nas, "link", "set", "port0", "master", "lan0", "up")
     _ip(pc, "addr", "add", f"{pc.address}/24", "dev", "up0")
