@@ -6,36 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backtest.sweep.evaluator import METRICS
-from manta.tables import NONE, amount, date, percent, ratio, signed_percent, table
+from manta.tables import NONE, amount, percent, ratio, searches, signed_percent, table
 
 __all__ = ["best_words", "list_words", "show_words"]
 
 _SHARES = ("total_return", "max_drawdown", "win_rate", "exposure")
 _SHOWN = ("total_return", "sharpe", "sortino", "max_drawdown", "win_rate", "profit_factor")
-_LISTED = ("id", "strategy", "market", "interval", "from", "to", "status", "tried", "refused", "of", "best")
+_LISTED = ("tried", "refused", "of", "best")
 
 
 def list_words(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return "There is no sweep yet."
-    return "\n".join(table(_LISTED, [_listed(row) for row in rows], left=7))
+    return searches(rows, _LISTED, _listed)
 
 
 def _listed(row: Mapping[str, Any]) -> list[str]:
     best = NONE if row["value"] is None else f"{row['objective']} {_value(row['objective'], row['value'])}"
-    return [
-        row["run_id"],
-        row["strategy"],
-        row["market"],
-        ",".join(row["intervals"]),
-        date(row["start"]),
-        date(row["end"]),
-        row["status"],
-        amount(row["tried"]),
-        amount(row["refused"]),
-        amount(row["combos"]),
-        best,
-    ]
+    return [amount(row["tried"]), amount(row["refused"]), amount(row["combos"]), best]
 
 
 def show_words(row: Mapping[str, Any]) -> str:

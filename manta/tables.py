@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-__all__ = ["NONE", "amount", "date", "money", "percent", "ratio", "signed_percent", "table"]
+__all__ = ["NONE", "amount", "date", "money", "percent", "ratio", "searches", "signed_percent", "table"]
 
 NONE = "–"
 """What stands where there is no value."""
@@ -58,3 +59,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) 
         return _GAP.join(cells).rstrip()
 
     return [joined(line) for line in lines]
+
+
+def searches(
+    rows: Sequence[Mapping[str, Any]], head: Sequence[str], figures: Callable[[Mapping[str, Any]], Sequence[str]]
+) -> str:
+    """A line for each sweep or walk-forward: what it is, and its ``figures`` under ``head``."""
+    what = ("id", "strategy", "market", "interval", "from", "to", "status")
+    lines = [
+        [row["run_id"], row["strategy"], row["market"], ",".join(row["intervals"]), date(row["start"]),
+         date(row["end"]), row["status"], *figures(row)]
+        for row in rows
+    ]  # fmt: skip
+    return "\n".join(table([*what, *head], lines, left=len(what)))

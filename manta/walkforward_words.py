@@ -5,31 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from manta.tables import NONE, amount, date, percent, ratio, signed_percent, table
+from manta.tables import NONE, amount, date, percent, ratio, searches, signed_percent, table
 
 __all__ = ["list_words", "result_words"]
 
-_LISTED = ("id", "strategy", "market", "interval", "from", "to", "status", "out of sample", "Sharpe")
+_LISTED = ("out of sample", "Sharpe")
 
 
 def list_words(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return "There is no walk-forward yet."
-    return "\n".join(table(_LISTED, [_listed(row) for row in rows], left=7))
+    return searches(rows, _LISTED, _listed)
 
 
 def _listed(row: Mapping[str, Any]) -> list[str]:
-    return [
-        row["run_id"],
-        row["strategy"],
-        row["market"],
-        ",".join(row["intervals"]),
-        date(row["start"]),
-        date(row["end"]),
-        row["status"],
-        signed_percent(row["total_return"]),
-        ratio(row["sharpe"]),
-    ]
+    return [signed_percent(row["total_return"]), ratio(row["sharpe"])]
 
 
 def result_words(result: Mapping[str, Any]) -> str:
