@@ -11,7 +11,7 @@ class Namer:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             crash = getattr(report.longrepr, "reprcrash", None)
-            why = "" if crash is None else f" - {crash.message.splitlines()[0]}"
+            why = "" if crash is None else " - " + crash.message.partition("\n")[0]
             # Ends the line of dots, of which the reporter does not know where workers made them.
             self._reporter.write_line("")
             self._reporter.write_line(f"FAILED {report.nodeid} ({report.when}){why}", red=True)
